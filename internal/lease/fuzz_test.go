@@ -1,0 +1,122 @@
+package lease_test
+
+import (
+	"net"
+	"net/netip"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/insomniacslk/dhcp/dhcpv4"
+	"pgregory.net/rapid"
+
+	"github.com/uplinkd/uplinkd/internal/lease"
+)
+
+// FuzzParse: whatever the variables hold, Parse does not panic, and what it gives holds to its promises.
+func FuzzParse(f *testing.F) {
+	for dir, client := range map[string]string{"dhclient4": "dhclient", "dhclient6": "dhclient", "hostile-dhclient": "dhclient", "pppd": "ppp"} {
+		files, err := filepath.Glob(filepath.Join("testdata", dir, "*.env"))
+		if err != nil {
+			f.Fatal(err)
+		}
+		for _, file := range files {
+			f.Add(client, "ip-up|ppp0|tty|0|192.0.2.1|192.0.2.2", strings.Join(readLines(f, file), "|"), "")
+		}
+	}
+	f.Add("dhclient", "", base, "new_routers|*")
+	f.Fuzz(func(t *testing.T, client, args, env, refused string) {
+		in := call(client, env, strings.Split(args, "|")...)
+		in.Refused = strings.Split(refused, "|")
+		ev, err := lease.Parse(in)
+		if err != nil {
+			return
+		}
+		checkPromises(t, ev)
+	})
+}
+
+// checkPromises asserts what those who use an event rely on.
+func checkPromises(t *testing.T, ev lease.Event) {
+	t.Helper()
+	l := ev.Lease
+	if (ev.Verb == lease.Bind) != l.Address.IsValid() || (ev.Verb == lease.Remove) != ev.Address.IsValid() || (ev.Verb == lease.Ignore) != (ev.Why != "") {
+		t.Errorf("verb and content differ: %s", text(ev))
+	}
+	if ev.Verb == lease.Bind && (!usable(l.Address) || l.Source != ev.Source || l.Bits < -1 || l.Bits == 0 || l.Bits > l.Address.BitLen()) {
+		t.Errorf("bad lease: %s", text(ev))
+	}
+	if l.Peer.IsValid() && (l.Peer == l.Address || l.Peer.IsLoopback() || l.Peer.IsMulticast() || l.Peer.IsUnspecified()) {
+		t.Errorf("bad peer: %s", text(ev))
+	}
+	if len(l.Routers) > lease.MaxRouters || len(l.DNS) > lease.MaxDNS || len(l.Classless) > lease.MaxRoutes || len(ev.Problems) > 13 {
+		t.Errorf("over a limit: %s", text(ev))
+	}
+	for _, r := range append(l.Gateways(), l.Routers...) {
+		if !usable(r) || r.Is4() != l.Address.Is4() || r == l.Address {
+			t.Errorf("bad router %s: %s", r, text(ev))
+		}
+	}
+	for _, r := range l.Classless {
+		if r.Dst != r.Dst.Masked() || !r.Gateway.Is4() {
+			t.Errorf("bad route %v: %s", r, text(ev))
+		}
+	}
+	for _, line := range append(ev.Problems, ev.Why, ev.Reason) {
+		if len(line) > 300 || strings.IndexFunc(line, func(c rune) bool { return c < ' ' || c > '~' }) >= 0 {
+			t.Errorf("not fit for a log: %q", line)
+		}
+	}
+}
+
+// usable is told apart from the package's own check on purpose: by a list of prefixes.
+func usable(a netip.Addr) bool {
+	if a.Zone() != "" || a.Is4In6() {
+		return false
+	}
+	for _, p := range []string{"0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/3", "::/128", "::1/128", "fe80::/10", "ff00::/8"} {
+		if netip.MustParsePrefix(p).Contains(a) {
+			return false
+		}
+	}
+	return a.IsValid()
+}
+
+// TestOption121AsOthersEncodeIt: what another implementation of RFC 3442 writes, Parse reads.
+func TestOption121AsOthersEncodeIt(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		var routes dhcpv4.Routes
+		var want []lease.Route
+		for range rapid.IntRange(1, 20).Draw(t, "n") {
+			octets := [4]byte{10, rapid.Byte().Draw(t, "b"), rapid.Byte().Draw(t, "c"), rapid.Byte().Draw(t, "d")}
+			p := netip.PrefixFrom(netip.AddrFrom4(octets), rapid.IntRange(8, 32).Draw(t, "bits")).Masked()
+			gw := netip.AddrFrom4([4]byte{192, 0, 2, rapid.ByteRange(10, 200).Draw(t, "gw")})
+			want = append(want, lease.Route{Dst: p, Gateway: gw})
+			routes = append(routes, &dhcpv4.Route{
+				Dest:   &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), 32)},
+				Router: gw.AsSlice(),
+			})
+		}
+		ev, err := lease.Parse(call("dhclient", base+"new_rfc3442_classless_static_routes="+decimal(routes.ToBytes())))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(ev.Lease.Classless) != len(want) {
+			t.Fatalf("%d routes, want %d: %s", len(ev.Lease.Classless), len(want), text(ev))
+		}
+		for i, r := range ev.Lease.Classless {
+			if r != want[i] {
+				t.Errorf("route %d is %v, want %v", i, r, want[i])
+			}
+		}
+	})
+}
+
+func decimal(b []byte) string {
+	var w []string
+	for _, c := range b {
+		w = append(w, strconv.Itoa(int(c)))
+	}
+	return strings.Join(w, " ")
+}
