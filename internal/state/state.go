@@ -1,0 +1,48 @@
+package state
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/uplinkd/uplinkd/internal/lease"
+)
+
+// Version is the version of the file that Save writes. A file of a later version is set aside, not read.
+const Version = 1
+
+// State is everything that is kept.
+//
+// On disk it is one JSON object, DIR/state.json, with the members "version", "boot_id", "protocol", "tables" (an object:
+// uplink name to table number), "leases" and "held". Interface and uplink names, which may hold any byte, are written
+// with Go's escapes (\x07, \\) where they are not plain printable ASCII.
+type State struct {
+	Version  int    // set by Save
+	BootID   string // /proc/sys/kernel/random/boot_id; set by Save
+	Protocol uint8  // the rtnetlink protocol that rules and routes were written with; 0: not known
+	// Tables gives every uplink that ever was its table number. They outlive a boot: a number belongs to a name for good.
+	Tables map[string]uint32
+	// Leases and Held speak of this boot's links by their index, and are dropped after the next one.
+	Leases []StoredLease
+	Held   []Held
+}
+
+// StoredLease is a lease and where it came from.
+type StoredLease struct {
+	Index     int         // ifindex
+	Interface string      // the link's name when the lease came: for people, never trusted
+	Seq       uint64      // its place in the order of arrival: the highest is the newest word
+	Received  time.Time   // by the wall clock
+	Lease     lease.Lease // as it was understood then
+	Seen      bool        // its address has been on the link
+	Problems  []string    // what was refused of it; not kept on disk
+}
+
+// Held is an address that an uplink had, and the class of word that its gateway came from.
+type Held struct {
+	Index     int
+	Interface string // for people, never trusted
+	Address   netip.Addr
+	Class     string
+	Gateway   netip.Addr // the last good one; invalid where the link needs none
+	Onlink    bool       // the gateway is outside every subnet of the link
+}
