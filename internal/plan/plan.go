@@ -1,0 +1,209 @@
+// Package plan says what the kernel should hold for a set of uplinks, and why: rules and routes, each with its reason.
+//
+// It is pure: no clock, no log, no I/O.
+package plan
+
+import (
+	"fmt"
+	"net/netip"
+
+	"github.com/uplinkd/uplinkd/internal/config"
+	"github.com/uplinkd/uplinkd/internal/rpdb"
+	"github.com/uplinkd/uplinkd/internal/uplink"
+)
+
+// The steps of our block of priorities, as offsets from its base. Each has room after it.
+const (
+	StepMark       = 0   // fwmark M/MASK lookup T: what the user said explicitly wins
+	StepIIFMain    = 100 // iif IF lookup main, less its default route: the LANs still see each other
+	StepIIF        = 110 // iif IF lookup T
+	StepSubnet     = 200 // from A lookup T, less its default route: two NICs in one subnet stay apart
+	StepMain       = 300 // from A lookup main, less its default routes: LAN, VPN and containers keep working
+	StepDefault    = 400 // from A lookup T: a reply leaves by the link that it came in on
+	StepFence      = 500 // from A unreachable: never by another uplink
+	StepDeviceMain = 600 // oif IF lookup main, less its default routes: what is routed by IF stays so
+	StepDevice     = 610 // oif IF lookup T: bound to the device
+	StepTo         = 700 // to A lookup T
+	StepDNS        = 710 // to DNS lookup T
+)
+
+// How much of a table step 2 and step 3 leave out. 1, not 0, in table main: a VPN's pair of 0.0.0.0/1 and 128.0.0.0/1
+// is a default route by another name, and must not swallow replies either.
+const (
+	subnetSuppress = 0
+	mainSuppress   = 1
+)
+
+// metricIPv6 is what the kernel makes of an IPv6 route without a metric (IP6_RT_PRIO_USER in linux/ipv6_route.h).
+const metricIPv6 = 1024
+
+// Rule is a rule with its reason.
+type Rule struct {
+	rpdb.Rule
+	Uplink string
+	Why    string
+}
+
+// Route is a route with its reason.
+type Route struct {
+	rpdb.Route
+	Uplink string
+	Why    string
+}
+
+// Plan is what the kernel should hold, each rule and each route key once.
+type Plan struct {
+	Rules  []Rule
+	Routes []Route
+}
+
+// State is the plan without its reasons.
+func (p Plan) State() rpdb.State {
+	s := rpdb.State{Rules: make([]rpdb.Rule, len(p.Rules)), Routes: make([]rpdb.Route, len(p.Routes))}
+	for i, r := range p.Rules {
+		s.Rules[i] = r.Rule
+	}
+	for i, r := range p.Routes {
+		s.Routes[i] = r.Route
+	}
+	return s
+}
+
+// Make plans for uplinks that have their table numbers. An uplink without one is left out.
+func Make(us []uplink.Uplink, cfg config.Config) Plan {
+	b := builder{cfg: cfg, rules: make(map[rpdb.Rule]bool), routes: make(map[rpdb.RouteKey]bool)}
+	for _, u := range us {
+		if u.Table == 0 {
+			continue
+		}
+		b.u = u
+		if u.State != uplink.Down {
+			b.planRoutes()
+			b.steering()
+			b.device()
+		}
+		for _, a := range u.Addresses {
+			if !a.Shared {
+				b.address(a)
+			}
+		}
+	}
+	return b.plan
+}
+
+// builder collects the plan of one uplink after another.
+type builder struct {
+	cfg    config.Config
+	u      uplink.Uplink
+	plan   Plan
+	rules  map[rpdb.Rule]bool
+	routes map[rpdb.RouteKey]bool
+}
+
+// planRoutes fills the uplink's table: its subnets and peers, then its default routes.
+func (b *builder) planRoutes() {
+	for _, a := range b.u.Addresses {
+		if a.Subnet.IsValid() {
+			b.route(a.Subnet, netip.Addr{}, a.Addr, false, fmt.Sprintf("the subnet of %s", a.Addr))
+		}
+		if a.Peer.IsValid() {
+			b.route(a.Peer.Masked(), netip.Addr{}, a.Addr, false, fmt.Sprintf("the other end of %s", a.Addr))
+		}
+	}
+	for _, g := range b.u.Gateways {
+		b.route(g.Family.Any(), g.Via, g.Src, g.Onlink, "gateway by "+g.Source)
+	}
+}
+
+func (b *builder) route(dst netip.Prefix, via, src netip.Addr, onlink bool, why string) {
+	r := rpdb.Route{
+		RouteKey: rpdb.RouteKey{Table: b.u.Table, Dst: dst},
+		Type:     rpdb.Unicast, Via: via.WithZone(""), OIF: b.u.Link.Index, Src: src, Onlink: onlink, Protocol: b.cfg.Protocol,
+	}
+	if r.Family() == rpdb.IPv6 {
+		r.Metric = metricIPv6
+		if dst.Bits() != 0 {
+			r.Src = netip.Addr{} // the kernel's own choice within the subnet is the better one (RFC 6724)
+		}
+	} else if !via.IsValid() {
+		r.Scope = rpdb.ScopeLink
+	}
+	if !b.routes[r.RouteKey] {
+		b.routes[r.RouteKey] = true
+		b.plan.Routes = append(b.plan.Routes, Route{Route: r, Uplink: b.u.Name, Why: why})
+	}
+}
+
+// steering plans what the configuration sends into the uplink's table whatever its source address.
+func (b *builder) steering() {
+	s := b.u.Settings
+	for _, g := range b.u.Gateways {
+		if s.Mask != 0 {
+			b.rule(StepMark, rpdb.Rule{Family: g.Family, Mark: s.Mark, Mask: s.Mask, Table: b.u.Table}, "fwmark of the configuration")
+		}
+		for _, iif := range s.IIF {
+			why := fmt.Sprintf("what arrives on %s leaves by this uplink", rpdb.Printable(iif))
+			b.rule(StepIIFMain, rpdb.Rule{Family: g.Family, IIF: iif, Table: rpdb.TableMain, Suppress: rpdb.Suppress(mainSuppress)}, why)
+			b.rule(StepIIF, rpdb.Rule{Family: g.Family, IIF: iif, Table: b.u.Table}, why)
+		}
+		if s.DNSRules {
+			b.dns(g.Family)
+		}
+	}
+}
+
+func (b *builder) dns(f rpdb.Family) {
+	for _, dns := range b.u.DNS {
+		if rpdb.FamilyOf(dns) == f {
+			b.rule(StepDNS, rpdb.Rule{Family: f, Dst: rpdb.HostPrefix(dns), Table: b.u.Table}, "name server of the lease")
+		}
+	}
+}
+
+// device plans the rules for sockets that are bound to the link and not to an address. Table main is asked first:
+// it knows link-local destinations, and what else the user routes by the link.
+func (b *builder) device() {
+	if !b.u.Primary {
+		return
+	}
+	why := fmt.Sprintf("bound to device %s", rpdb.Printable(b.u.Link.Name))
+	for _, g := range b.u.Gateways {
+		b.rule(StepDeviceMain, rpdb.Rule{Family: g.Family, OIF: b.u.Link.Name, Table: rpdb.TableMain, Suppress: rpdb.Suppress(mainSuppress)}, why)
+		b.rule(StepDevice, rpdb.Rule{Family: g.Family, OIF: b.u.Link.Name, Table: b.u.Table}, why)
+	}
+}
+
+// address plans the rules of one source address. While the link is down only the fence stands.
+func (b *builder) address(a uplink.Address) {
+	from := rpdb.Rule{Family: rpdb.FamilyOf(a.Addr), Src: rpdb.HostPrefix(a.Addr)}
+	if b.u.State != uplink.Down {
+		r := from
+		r.Table, r.Suppress = b.u.Table, rpdb.Suppress(subnetSuppress)
+		b.rule(StepSubnet, r, "its own subnets by its own link")
+		r.Table, r.Suppress = rpdb.TableMain, rpdb.Suppress(mainSuppress)
+		b.rule(StepMain, r, "LAN, VPN and containers stay in reach")
+		r.Table, r.Suppress = b.u.Table, rpdb.Limit{}
+		b.rule(StepDefault, r, "replies leave by the link that they came in on")
+		if b.u.Settings.ToRules {
+			b.rule(StepTo, rpdb.Rule{Family: from.Family, Dst: from.Src, Table: b.u.Table}, "to_rules of the configuration")
+		}
+	}
+	if b.u.Settings.Fence {
+		r := from
+		r.Action = rpdb.ActUnreachable
+		b.rule(StepFence, r, "the fence: never by another uplink")
+	}
+}
+
+// rule adds a rule at a step; its action is a lookup where none is given.
+func (b *builder) rule(step uint32, r rpdb.Rule, why string) {
+	r.Priority = b.cfg.PriorityBase + step
+	r.Protocol = b.cfg.Protocol
+	if r.Action == 0 {
+		r.Action = rpdb.ActLookup
+	}
+	if !b.rules[r] {
+		b.rules[r] = true
+		b.plan.Rules = append(b.plan.Rules, Rule{Rule: r, Uplink: b.u.Name, Why: why})
+	}
+}

@@ -1,0 +1,216 @@
+package uplink
+
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"github.com/uplinkd/uplinkd/internal/config"
+	"github.com/uplinkd/uplinkd/internal/rpdb"
+)
+
+// Derive finds the uplinks. They have no table numbers yet, but for those that the configuration pins: see Assign.
+func Derive(in Input) View {
+	d := newDeriver(in)
+	var all []candidate
+	for _, l := range d.links {
+		all = append(all, d.candidates(l)...)
+	}
+	d.settleShared(all)
+	var v View
+	for _, l := range d.links {
+		v.Uplinks = append(v.Uplinks, d.uplinks(l, ofLink(all, l.Index))...)
+	}
+	nameApart(v.Uplinks)
+	v.Held = remember(all)
+	v.Problems = append(d.problems, d.strayLeases()...)
+	return v
+}
+
+type heldKey struct {
+	link int
+	addr netip.Addr
+}
+
+// deriver is the input, indexed.
+type deriver struct {
+	in        Input
+	links     []rpdb.Link // by ifindex
+	addresses map[int][]rpdb.Address
+	leases    map[int][]Lease
+	held      map[heldKey]Held
+	own       map[netip.Addr]bool // every address of the host
+	count     map[netip.Addr]int  // on how many links it is
+	problems  []string
+}
+
+func newDeriver(in Input) *deriver {
+	d := &deriver{
+		in:        in,
+		links:     slices.Clone(in.Snapshot.Links),
+		addresses: make(map[int][]rpdb.Address),
+		leases:    make(map[int][]Lease),
+		held:      make(map[heldKey]Held),
+		own:       make(map[netip.Addr]bool),
+		count:     make(map[netip.Addr]int),
+	}
+	slices.SortFunc(d.links, func(a, b rpdb.Link) int { return cmp.Compare(a.Index, b.Index) })
+	for _, a := range in.Snapshot.Addresses {
+		d.own[a.Prefix.Addr()] = true
+		d.count[a.Prefix.Addr()]++
+		d.addresses[a.Link] = append(d.addresses[a.Link], a)
+	}
+	for _, as := range d.addresses {
+		slices.SortFunc(as, compareAddresses)
+	}
+	for _, l := range in.Leases {
+		d.leases[l.Link] = append(d.leases[l.Link], l)
+	}
+	for _, h := range in.Held {
+		d.held[heldKey{h.Link, h.Addr}] = h
+	}
+	return d
+}
+
+// compareAddresses puts IPv4 before IPv6 and then goes by number: the kernel's own order depends on history.
+func compareAddresses(a, b rpdb.Address) int {
+	return cmp.Or(
+		cmp.Compare(a.Prefix.Addr().BitLen(), b.Prefix.Addr().BitLen()),
+		a.Prefix.Addr().Compare(b.Prefix.Addr()),
+		cmp.Compare(a.Prefix.Bits(), b.Prefix.Bits()),
+	)
+}
+
+// candidate is one address of a link that may be an uplink's.
+type candidate struct {
+	a        rpdb.Address
+	routed   bool // it has a way out: a gateway, or a point-to-point link
+	near     bool // by a word about itself or its subnet, not about the link
+	word     word // where it is routed, or what was remembered
+	shared   bool // another link keeps its rules
+	problems []string
+}
+
+// candidates are the addresses of one link that make it an uplink: those that have a way out, and those that had one
+// and must not leave by another while their own is away.
+func (d *deriver) candidates(l rpdb.Link) []candidate {
+	s := d.settings(l)
+	if !eligible(l, s) {
+		return nil
+	}
+	routes := routeWords(d.in, l)
+	on := d.addresses[l.Index]
+	var cs []candidate
+	for _, a := range on {
+		if a.Prefix.Bits() == 0 && a.Scope < rpdb.ScopeLink {
+			d.problems = append(d.problems, fmt.Sprintf("%s has address %s: a subnet of length 0 is refused", rpdb.Printable(l.Name), a.Prefix))
+		}
+		if !usable(a) {
+			continue
+		}
+		if c, ok := d.candidate(l, a, d.choose(a, on, routes, s), s); ok {
+			cs = append(cs, c)
+		}
+	}
+	follow(cs)
+	return cs
+}
+
+// follow sends the addresses of which nobody said anything where the first of their family goes of which somebody did.
+func follow(cs []candidate) {
+	for i := range cs {
+		c := &cs[i]
+		first := slices.IndexFunc(cs, func(o candidate) bool { return o.near && o.word.family == c.word.family })
+		if !c.near && c.routed && first >= 0 {
+			c.word = cs[first].word
+		}
+	}
+}
+
+func (d *deriver) settings(l rpdb.Link) config.Settings {
+	return d.in.Config.For(l.Name, l.MAC, LinkKind(l))
+}
+
+func (d *deriver) candidate(l rpdb.Link, a rpdb.Address, ch choice, s config.Settings) (candidate, bool) {
+	c := candidate{a: a, word: ch.word, routed: ch.ok, near: ch.near, problems: ch.refused}
+	h, was := d.held[heldKey{l.Index, a.Prefix.Addr()}]
+	switch {
+	case c.routed:
+	case d.ownWayOut(l, a, s):
+		c.routed, c.near = true, true
+		c.word = word{class: ClassStatic, family: rpdb.FamilyOf(a.Prefix.Addr()), source: "point-to-point link"}
+	case was && (!l.Up || h.Class > ClassStatic):
+		c.word = word{class: h.Class, family: rpdb.FamilyOf(h.Addr), via: h.Gateway, onlink: h.Onlink, source: "memory"}
+	default:
+		for _, p := range ch.refused {
+			d.problems = append(d.problems, rpdb.Printable(l.Name)+": "+p)
+		}
+		return c, false
+	}
+	c.routed = c.routed && l.Up
+	return c, true
+}
+
+// ownWayOut says whether a point-to-point link leads out with no gateway named. One whose local address is on other
+// links too is a server's end of a client's session, unless the configuration says otherwise.
+func (d *deriver) ownWayOut(l rpdb.Link, a rpdb.Address, s config.Settings) bool {
+	return l.PointToPoint && l.Up && a.Peer.IsValid() && (s.Configured || d.count[a.Prefix.Addr()] == 1)
+}
+
+// settleShared lets one link keep the rules of an address that is on several: the one that had it first, as far as
+// that is remembered, else the one of the lowest index.
+func (d *deriver) settleShared(all []candidate) {
+	owner := make(map[netip.Addr]int)
+	for _, c := range all {
+		ip := c.a.Prefix.Addr()
+		_, was := d.held[heldKey{c.a.Link, ip}]
+		if _, taken := owner[ip]; !taken || was {
+			owner[ip] = c.a.Link
+		}
+	}
+	for i := range all {
+		c := &all[i]
+		if keeper := owner[c.a.Prefix.Addr()]; keeper != c.a.Link {
+			c.shared = true
+			c.problems = append(c.problems, fmt.Sprintf("address %s is on %s too, which keeps its rules; this uplink is reached by oif and fwmark only",
+				c.a.Prefix.Addr(), rpdb.Printable(d.in.Snapshot.LinkName(keeper))))
+		}
+	}
+}
+
+func ofLink(all []candidate, index int) []candidate {
+	var cs []candidate
+	for _, c := range all {
+		if c.a.Link == index {
+			cs = append(cs, c)
+		}
+	}
+	return cs
+}
+
+// remember keeps what is known of each address for the time when its gateway is away.
+func remember(all []candidate) []Held {
+	var hs []Held
+	for _, c := range all {
+		if !c.shared {
+			hs = append(hs, Held{Link: c.a.Link, Addr: c.a.Prefix.Addr(), Class: c.word.class, Gateway: c.word.via, Onlink: c.word.onlink})
+		}
+	}
+	return hs
+}
+
+// strayLeases names the leases that cannot be followed because their address never came to their link. One that was
+// there and is gone is no mistake: the client was killed, or somebody took the address away.
+func (d *deriver) strayLeases() []string {
+	var ps []string
+	for _, l := range d.in.Leases {
+		there := slices.ContainsFunc(d.addresses[l.Link], func(a rpdb.Address) bool { return a.Prefix.Addr() == l.Address })
+		if !there && !l.Seen {
+			ps = append(ps, fmt.Sprintf("lease of %s by %s on %s waits: the address is not on the link",
+				l.Address, l.Source, rpdb.Printable(d.in.Snapshot.LinkName(l.Link))))
+		}
+	}
+	slices.Sort(ps)
+	return ps
+}

@@ -1,0 +1,67 @@
+package uplink
+
+import (
+	"net/netip"
+
+	"github.com/uplinkd/uplinkd/internal/config"
+	"github.com/uplinkd/uplinkd/internal/rpdb"
+)
+
+// arphrdPPP is the link type of PPP (ARPHRD_PPP in linux/if_arp.h).
+const arphrdPPP = 512
+
+// LinkKind is what the configuration's kind is compared with: the kernel's own word, or "ppp" for any link of type PPP,
+// whatever driver made it.
+func LinkKind(l rpdb.Link) string {
+	if l.Type == arphrdPPP {
+		return "ppp"
+	}
+	return l.Kind
+}
+
+// eligible says whether a link can be an uplink at all. A tunnel may be, where the configuration says so: by itself it
+// is a VPN, whose routes are its own business. A port of a bridge or a bond, or a member of a VRF, is not: packets do
+// not enter the main RPDB by it.
+func eligible(l rpdb.Link, s config.Settings) bool {
+	if l.Loopback || l.Master != 0 || s.Excluded {
+		return false
+	}
+	return s.Configured || !isTunnel(LinkKind(l))
+}
+
+func isTunnel(kind string) bool {
+	switch kind {
+	case "wireguard", "tun", "gre", "gretap", "ip6gre", "ip6gretap", "erspan", "ip6erspan", "ipip", "ip6tnl", "sit", "vti", "vti6",
+		"xfrm", "vxlan", "geneve", "gtp", "amt", "bareudp", "vrf":
+		return true
+	}
+	return false
+}
+
+// usable says whether an address can have rules: global, unicast, and past duplicate address detection.
+func usable(a rpdb.Address) bool {
+	ip := a.Prefix.Addr()
+	if a.Tentative || a.DADFailed || a.Scope >= rpdb.ScopeLink || ip.IsLinkLocalUnicast() {
+		return false
+	}
+	return unusable(ip) == nil && a.Prefix.Bits() > 0
+}
+
+// connected is the subnet that is on the link with an address. Where the kernel was told to add no route for it
+// (IFA_F_NOPREFIXROUTE), it counts only if somebody added one: an IPv6 prefix may be "not on-link" (RFC 4861 section
+// 4.6.2, flag L).
+func connected(a rpdb.Address, s *rpdb.Snapshot, protocol uint8) netip.Prefix {
+	if a.Prefix.IsSingleIP() || a.Peer.IsValid() {
+		return netip.Prefix{}
+	}
+	subnet := a.Prefix.Masked()
+	if !a.NoPrefixRoute {
+		return subnet
+	}
+	for _, r := range s.Routes {
+		if r.Dst == subnet && r.OIF == a.Link && !r.Via.IsValid() && r.Protocol != protocol {
+			return subnet
+		}
+	}
+	return netip.Prefix{}
+}

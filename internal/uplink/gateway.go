@@ -1,0 +1,227 @@
+package uplink
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"github.com/uplinkd/uplinkd/internal/config"
+	"github.com/uplinkd/uplinkd/internal/rpdb"
+)
+
+// reserved are the addresses that can be nobody's next hop: "this network" (RFC 1122 section 3.2.1.3), and class E with
+// the limited broadcast (RFC 1112 section 4, RFC 919 section 7).
+func reserved() [2]netip.Prefix {
+	return [2]netip.Prefix{
+		netip.PrefixFrom(netip.AddrFrom4([4]byte{0}), 8),
+		netip.PrefixFrom(netip.AddrFrom4([4]byte{240}), 4),
+	}
+}
+
+// unusable says why an address can be no host's, whatever the link.
+func unusable(a netip.Addr) error {
+	switch {
+	case a.IsUnspecified():
+		return errors.New("it is unspecified")
+	case a.IsLoopback():
+		return errors.New("it is a loopback address")
+	case a.IsMulticast():
+		return errors.New("it is a multicast address")
+	}
+	for _, p := range reserved() {
+		if p.Contains(a) {
+			return fmt.Errorf("it is in reserved %s", p)
+		}
+	}
+	return nil
+}
+
+// checkGateway says whether a word's next hop can be the gateway of address a, and whether it needs the onlink flag.
+// on are all addresses of the link. A lease's gateway outside the subnet is taken for a host address only: clouds do
+// that, and elsewhere it is a rogue server's. A route's was taken by the kernel, so whoever put it there meant it.
+func (d *deriver) checkGateway(w word, a rpdb.Address, on []rpdb.Address) (onlink bool, err error) {
+	if w.bad != nil || !w.via.IsValid() {
+		return false, w.bad
+	}
+	if err := unusable(w.via); err != nil {
+		return false, err
+	}
+	if d.own[w.via.WithZone("")] {
+		return false, errors.New("it is the host's own address")
+	}
+	if rpdb.FamilyOf(w.via) != rpdb.FamilyOf(a.Prefix.Addr()) {
+		if w.via.Is4() || w.class == ClassLease {
+			return false, errors.New("it is of the other family")
+		}
+		return w.onlink, nil // IPv4 by an IPv6 next hop: RTA_VIA, which only a route can say
+	}
+	if w.via.Is6() && w.via.IsLinkLocalUnicast() {
+		return w.onlink, nil
+	}
+	if p, ok := subnetOf(w.via, on); ok {
+		return w.onlink, checkHostPart(w.via, p)
+	}
+	if w.class == ClassLease && !a.Prefix.IsSingleIP() {
+		return false, fmt.Errorf("it is outside the subnet %s", a.Prefix.Masked())
+	}
+	return true, nil
+}
+
+// subnetOf finds the link's subnet that an address is in, the longest first. A peer counts as its own subnet.
+func subnetOf(a netip.Addr, on []rpdb.Address) (netip.Prefix, bool) {
+	var best netip.Prefix
+	for _, o := range on {
+		for _, p := range []netip.Prefix{o.Prefix, o.Peer} {
+			if p.IsValid() && p.Contains(a) && (!best.IsValid() || p.Bits() > best.Bits()) {
+				best = p.Masked()
+			}
+		}
+	}
+	return best, best.IsValid()
+}
+
+// checkHostPart refuses the subnet's network and broadcast addresses (RFC 1122 section 3.2.1.3; a /31 has neither, RFC
+// 3021) and the subnet-router anycast address's IPv4 counterpart is the first of the two. IPv6 has no broadcast.
+func checkHostPart(a netip.Addr, subnet netip.Prefix) error {
+	if !a.Is4() || subnet.Bits() >= 31 {
+		return nil
+	}
+	if a == subnet.Addr() {
+		return fmt.Errorf("it is the network address of %s", subnet)
+	}
+	if a == lastAddr(subnet) {
+		return fmt.Errorf("it is the broadcast address of %s", subnet)
+	}
+	return nil
+}
+
+// lastAddr is the last address of an IPv4 prefix.
+func lastAddr(p netip.Prefix) netip.Addr {
+	b := p.Masked().Addr().As4()
+	for i := p.Bits(); i < 32; i++ {
+		b[i/8] |= 0x80 >> (i % 8)
+	}
+	return netip.AddrFrom4(b)
+}
+
+// choice is what choose makes of the words about one address.
+type choice struct {
+	word    word
+	ok      bool
+	near    bool     // the word is about this address or its subnet
+	refused []string // words that could not be followed, and why
+}
+
+// choose finds the gateway of one address: what is said of this very address or of its subnet, else what is said of
+// the link. The configuration's word stands above all.
+func (d *deriver) choose(a rpdb.Address, on []rpdb.Address, routes []word, s config.Settings) choice {
+	var c choice
+	family := rpdb.FamilyOf(a.Prefix.Addr())
+	ws := slices.Concat(d.leaseWords(a), routes)
+	for _, g := range s.Gateways {
+		ws = append(ws, word{class: ClassConfig, family: family, via: g, source: "configuration"})
+	}
+	var near, far []word
+	for _, w := range ws {
+		if w.family != family || w.class == ClassConfig && rpdb.FamilyOf(w.via) != family {
+			continue
+		}
+		onlink, err := d.checkGateway(w, a, on)
+		if err != nil {
+			if fits(w, a, on) {
+				c.refused = append(c.refused, refusal(w, a, err))
+			}
+			w, onlink = d.keep(w, a, on)
+		}
+		if w.class == ClassNone {
+			continue
+		}
+		w.onlink = onlink
+		if fits(w, a, on) {
+			near = append(near, w)
+		} else {
+			far = append(far, w)
+		}
+	}
+	c.word, c.ok = newest(near)
+	if c.near = c.ok; !c.ok {
+		c.word, c.ok = newest(far)
+	}
+	return c
+}
+
+func refusal(w word, a rpdb.Address, err error) string {
+	if !w.via.IsValid() {
+		return fmt.Sprintf("lease of %s by %s is refused: %v", a.Prefix.Addr(), w.source, err)
+	}
+	return fmt.Sprintf("gateway %s of %s by %s is refused: %v", w.via, a.Prefix.Addr(), w.source, err)
+}
+
+// keep replaces a lease's refused word by the gateway that worked before, if it still can be one.
+func (d *deriver) keep(w word, a rpdb.Address, on []rpdb.Address) (word, bool) {
+	h, ok := d.held[heldKey{a.Link, a.Prefix.Addr()}]
+	if w.class != ClassLease || w.addr != a.Prefix.Addr() || !ok || h.Class != ClassLease {
+		return word{}, false
+	}
+	w.via, w.onlink, w.bad = h.Gateway, h.Onlink, nil
+	w.source += ", kept from before"
+	onlink, err := d.checkGateway(w, a, on)
+	if err != nil {
+		return word{}, false
+	}
+	return w, onlink
+}
+
+// fits says whether a word is about this address rather than about another one of the link.
+func fits(w word, a rpdb.Address, on []rpdb.Address) bool {
+	if w.addr.IsValid() {
+		return w.addr == a.Prefix.Addr()
+	}
+	if !w.via.IsValid() || w.class == ClassConfig || a.Prefix.Contains(w.via) || a.Peer.IsValid() && a.Peer.Contains(w.via) {
+		return true
+	}
+	_, others := subnetOf(w.via, on)
+	return !others
+}
+
+// leaseWords are what the leases on an address's link say, newest first. A lease whose own address is not on the link
+// says nothing: anybody could have sent it.
+func (d *deriver) leaseWords(a rpdb.Address) []word {
+	family := rpdb.FamilyOf(a.Prefix.Addr())
+	var ws []word
+	for _, l := range d.leases[a.Link] {
+		i := slices.IndexFunc(d.addresses[a.Link], func(o rpdb.Address) bool { return o.Prefix.Addr() == l.Address })
+		if i >= 0 && rpdb.FamilyOf(l.Address) == family {
+			ws = append(ws, d.leaseWord(l, d.addresses[a.Link][i]))
+		}
+	}
+	ws = slices.DeleteFunc(ws, func(w word) bool { return w.class == ClassNone })
+	slices.SortStableFunc(ws, func(x, y word) int {
+		return cmp.Or(-cmp.Compare(x.seq, y.seq), x.addr.Compare(y.addr), cmp.Compare(x.source, y.source))
+	})
+	return ws
+}
+
+// leaseWord is the first gateway of a lease that can be one for its own address, or its first, to be refused with the
+// reason.
+func (d *deriver) leaseWord(l Lease, owner rpdb.Address) word {
+	w := word{class: ClassLease, family: rpdb.FamilyOf(l.Address), addr: l.Address, seq: l.Seq, source: string(l.Source)}
+	gws := l.Gateways()
+	switch {
+	case len(gws) == 0 && l.Refused:
+		w.bad = errors.New("none of the gateways that it named can be one")
+		return w
+	case len(gws) == 0:
+		return word{}
+	}
+	for _, g := range gws {
+		w.via = g
+		if _, err := d.checkGateway(w, owner, d.addresses[owner.Link]); err == nil {
+			return w
+		}
+	}
+	w.via = gws[0]
+	return w
+}

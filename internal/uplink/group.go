@@ -1,0 +1,168 @@
+package uplink
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"github.com/uplinkd/uplinkd/internal/rpdb"
+)
+
+// uplinks makes the uplinks of one link of its candidates, which are in order: one for the first gateway of each
+// family together, and one for each further gateway.
+func (d *deriver) uplinks(l rpdb.Link, cs []candidate) []Uplink {
+	if len(cs) == 0 {
+		return nil
+	}
+	us := []Uplink{d.primary(l)}
+	for _, family := range rpdb.Families() {
+		groups := groupByGateway(cs, family)
+		for i, g := range groups {
+			u := &us[0]
+			if i > 0 {
+				us = append(us, d.further(l, us[0].Name, g[0].word.via))
+				u = &us[len(us)-1]
+			}
+			d.fill(u, g, len(groups) > 1)
+		}
+	}
+	for i := range us {
+		d.finish(&us[i])
+	}
+	return us
+}
+
+func (d *deriver) primary(l rpdb.Link) Uplink {
+	s := d.settings(l)
+	name := s.Name
+	if name == "" {
+		name = SafeName(l.Name)
+	}
+	return Uplink{Name: name, Table: s.Table, Link: l, Primary: true, Settings: s}
+}
+
+// further is an uplink for another gateway of the same link. What the configuration pins is the primary's.
+func (d *deriver) further(l rpdb.Link, name string, via netip.Addr) Uplink {
+	s := d.settings(l)
+	s.Name, s.Table, s.Mark, s.Mask, s.IIF = "", 0, 0, 0, nil
+	return Uplink{Name: name + "-" + via.WithZone("").String(), Link: l, Settings: s}
+}
+
+// groupByGateway puts candidates of one family together that have the same gateway, in order of their first address.
+// Those without a way out belong to the first group: it has none either, or they would have taken it.
+func groupByGateway(cs []candidate, family rpdb.Family) [][]candidate {
+	type gateway struct {
+		via    netip.Addr
+		onlink bool
+	}
+	var order []gateway
+	groups := make(map[gateway][]candidate)
+	for _, c := range cs {
+		if rpdb.FamilyOf(c.a.Prefix.Addr()) != family {
+			continue
+		}
+		g := gateway{c.word.via, c.word.onlink}
+		if !slices.Contains(order, g) {
+			order = append(order, g)
+		}
+		groups[g] = append(groups[g], c)
+	}
+	out := make([][]candidate, 0, len(order))
+	for _, g := range order {
+		out = append(out, groups[g])
+	}
+	return out
+}
+
+// fill adds one group of addresses and their gateway. several says that the link has other gateways of the family:
+// then the kernel's choice of a source address by link (RFC 6724 rule 5) is not enough for IPv6.
+func (d *deriver) fill(u *Uplink, group []candidate, several bool) {
+	for _, c := range group {
+		u.Addresses = append(u.Addresses, Address{
+			Addr: c.a.Prefix.Addr(), Bits: c.a.Prefix.Bits(), Peer: c.a.Peer, Shared: c.shared,
+			Subnet: connected(c.a, d.in.Snapshot, d.in.Config.Protocol),
+		})
+		u.Problems = append(u.Problems, c.problems...)
+	}
+	i := slices.IndexFunc(group, func(c candidate) bool { return c.routed })
+	if i < 0 {
+		return
+	}
+	first := group[i]
+	g := Gateway{
+		Family: first.word.family, Via: first.word.via, Onlink: first.word.onlink,
+		Class: first.word.class, Source: first.word.source,
+	}
+	if g.Family == rpdb.IPv4 || several {
+		g.Src = preferredSource(group)
+	}
+	u.Gateways = append(u.Gateways, g)
+}
+
+// preferredSource is the address in the gateway's own subnet, else the lowest; one that is not deprecated comes first.
+func preferredSource(group []candidate) netip.Addr {
+	best := group[0]
+	for _, c := range group[1:] {
+		if rank(c) > rank(best) {
+			best = c
+		}
+	}
+	return best.a.Prefix.Addr()
+}
+
+func rank(c candidate) int {
+	n := 0
+	if !c.a.Deprecated {
+		n += 2
+	}
+	if c.word.via.IsValid() && c.a.Prefix.Contains(c.word.via) {
+		n++
+	}
+	return n
+}
+
+// finish adds what concerns the whole uplink.
+func (d *deriver) finish(u *Uplink) {
+	for _, l := range d.leases[u.Link.Index] {
+		for _, dns := range l.DNS {
+			if unusable(dns) == nil && !d.own[dns] && !slices.Contains(u.DNS, dns) {
+				u.DNS = append(u.DNS, dns)
+			}
+		}
+	}
+	slices.SortFunc(u.DNS, netip.Addr.Compare)
+	u.State = Up
+	switch {
+	case !u.Link.Up:
+		u.State = Down
+		u.Problems = append(u.Problems, "the link is down: only the fence stands")
+		return
+	case !u.Link.Carrier:
+		u.Problems = append(u.Problems, "no carrier")
+	}
+	for _, a := range u.Addresses {
+		if _, ok := u.Gateway(rpdb.FamilyOf(a.Addr)); !ok {
+			u.Problems = append(u.Problems, fmt.Sprintf("no gateway for %s any more: its packets stop here", a.Addr))
+		}
+	}
+	if len(u.Problems) > 0 {
+		u.State = Degraded
+	}
+}
+
+// nameApart gives uplinks of one name different ones: a pinned name may match several links, and the first keeps it.
+func nameApart(us []Uplink) {
+	taken := make(map[string]string)
+	for i := range us {
+		u := &us[i]
+		if owner, ok := taken[u.Name]; ok {
+			u.Problems = append(u.Problems, fmt.Sprintf("the name %s is taken by %s", u.Name, owner))
+			u.Name += "-" + SafeName(u.Link.Name)
+			u.Table = 0
+			if u.State == Up {
+				u.State = Degraded
+			}
+		}
+		taken[u.Name] = rpdb.Printable(u.Link.Name)
+	}
+}

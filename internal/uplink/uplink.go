@@ -1,0 +1,100 @@
+package uplink
+
+import (
+	"net/netip"
+
+	"github.com/uplinkd/uplinkd/internal/config"
+	"github.com/uplinkd/uplinkd/internal/lease"
+	"github.com/uplinkd/uplinkd/internal/rpdb"
+)
+
+// State says how much of an uplink works.
+type State string
+
+// The states. Down means that the link is down by its administrator: only the fence stands.
+const (
+	Up       State = "up"
+	Degraded State = "degraded"
+	Down     State = "down"
+)
+
+// Uplink is a link that leads to a wider network, with one routing table. A link whose addresses have different
+// gateways of one family is several uplinks, each with a name of its own.
+type Uplink struct {
+	Name      string // the configuration's, or made of the interface's; safe to print
+	Table     uint32 // set by Assign; 0: none could be had
+	Link      rpdb.Link
+	Primary   bool // the first, or only, uplink of its link: the one that the oif rules lead to
+	Settings  config.Settings
+	State     State
+	Addresses []Address // IPv4 before IPv6, then by number
+	Gateways  []Gateway // at most one a family
+	DNS       []netip.Addr
+	Problems  []string
+}
+
+// Address is one address of an uplink.
+type Address struct {
+	Addr   netip.Addr
+	Bits   int          // the length of its subnet
+	Subnet netip.Prefix // connected through the link; invalid where there is none (a host address, or "not on-link")
+	Peer   netip.Prefix // the other end of a point-to-point link; invalid where there is none
+	Shared bool         // another link has the same address and keeps its rules
+}
+
+// Gateway is where an uplink's packets of one family go.
+type Gateway struct {
+	Family rpdb.Family
+	Via    netip.Addr // invalid on a point-to-point link; of the other family for RTA_VIA
+	Onlink bool       // outside every subnet of the link
+	Src    netip.Addr // the preferred source address; invalid: the kernel's choice (RFC 6724)
+	Class  Class
+	Source string // who said it, for people: "dhclient", "route proto dhcp in table main", "configuration"
+}
+
+// Gateway finds the uplink's gateway of a family.
+func (u Uplink) Gateway(f rpdb.Family) (Gateway, bool) {
+	for _, g := range u.Gateways {
+		if g.Family == f {
+			return g, true
+		}
+	}
+	return Gateway{}, false
+}
+
+// Lease is a stored lease on a link that exists now.
+type Lease struct {
+	Link int    // ifindex
+	Seq  uint64 // when it last said something new; 0: before this run
+	Seen bool   // its address has been on the link since it came
+	lease.Lease
+}
+
+// Held is what is remembered of an address that once had a gateway, for as long as the address stays on its link: so
+// that a packet of it never leaves by another uplink while its own is down, and so that the address stays with the
+// link that had it first.
+type Held struct {
+	Link    int
+	Addr    netip.Addr
+	Class   Class      // what the gateway was known from
+	Gateway netip.Addr // the last good one; invalid: point-to-point
+	Onlink  bool
+}
+
+// Input is all that the uplinks follow from.
+type Input struct {
+	Snapshot *rpdb.Snapshot
+	Leases   []Lease
+	Ages     Ages // when a route's word was first seen
+	Held     []Held
+	Config   config.Config
+	// Tables are the numbers that uplinks have had: what is in them is our own doing, not a word about a gateway.
+	Tables map[string]uint32
+}
+
+// View is what Derive makes of an Input.
+type View struct {
+	Uplinks  []Uplink // by ifindex, the primary one first
+	Held     []Held   // for the next Input
+	Problems []string // what concerns no single uplink
+}

@@ -1,0 +1,189 @@
+package uplink
+
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"github.com/uplinkd/uplinkd/internal/rpdb"
+)
+
+// Class is the kind of evidence that a gateway is known from. Where age says nothing, the higher one wins.
+type Class uint8
+
+// The classes, weakest first. A route of protocol boot or static may be stale: dhclient-script leaves its own behind
+// when the router changes under the same address. One of protocol dhcp or ra is kept true by its owner.
+const (
+	ClassNone   Class = iota
+	ClassStatic       // a default route of protocol boot, static or a routing daemon's
+	ClassLease        // a lease
+	ClassClient       // a default route of protocol dhcp or ra
+	ClassConfig       // the configuration
+)
+
+// WordKey identifies a route's statement about a gateway, whatever metric or table it stands in.
+type WordKey struct {
+	Link    int
+	Family  rpdb.Family
+	Class   Class
+	Gateway netip.Addr
+}
+
+// Ages says since which event each statement has stood; 0: since before this run.
+type Ages map[WordKey]uint64
+
+// Observe carries ages over to a new snapshot: what is new gets seq, what is gone is forgotten.
+func (a Ages) Observe(s *rpdb.Snapshot, seq uint64) Ages {
+	next := make(Ages)
+	for _, r := range s.Routes {
+		if !r.IsDefault() {
+			continue
+		}
+		k := WordKey{r.OIF, r.Family(), classOf(r.Protocol), r.Via}
+		if old, ok := a[k]; ok {
+			next[k] = old
+		} else {
+			next[k] = seq
+		}
+	}
+	return next
+}
+
+func classOf(protocol uint8) Class {
+	if protocol == rpdb.ProtoDHCP || protocol == rpdb.ProtoRA {
+		return ClassClient
+	}
+	return ClassStatic
+}
+
+// word is one statement about the default gateway of a link.
+type word struct {
+	class  Class
+	family rpdb.Family
+	via    netip.Addr // invalid: no next hop needed
+	onlink bool
+	addr   netip.Addr // the one address that it is about; invalid: any that fits
+	seq    uint64
+	table  uint32
+	metric uint32
+	source string
+	bad    error // what made its gateways useless before they came here
+}
+
+// routeWords are the statements that the default routes of others make about a link, best first of each class.
+func routeWords(in Input, link rpdb.Link) []word {
+	ours := ourTables(in)
+	var ws []word
+	for _, r := range in.Snapshot.Routes {
+		if r.OIF != link.Index || !r.IsDefault() || r.Protocol == in.Config.Protocol || ours(r.Table) {
+			continue
+		}
+		ws = append(ws, word{
+			class: classOf(r.Protocol), family: r.Family(), via: r.Via, onlink: r.Onlink, addr: r.Src,
+			seq:   in.Ages[WordKey{r.OIF, r.Family(), classOf(r.Protocol), r.Via}],
+			table: r.Table, metric: r.Metric,
+			source: fmt.Sprintf("route proto %s in table %s", protocolText(r.Protocol), rpdb.TableText(r.Table)),
+		})
+	}
+	slices.SortStableFunc(ws, compareRouteWords)
+	return ws
+}
+
+// ourTables says which tables hold routes of ours alone.
+func ourTables(in Input) func(uint32) bool {
+	known := make(map[uint32]bool)
+	for _, t := range in.Tables {
+		known[t] = true
+	}
+	for _, u := range in.Config.Uplinks {
+		if u.Table != 0 {
+			known[u.Table] = true
+		}
+	}
+	return func(t uint32) bool {
+		return known[t] || t >= in.Config.FirstTable && t <= in.Config.LastTable
+	}
+}
+
+// compareRouteWords is the kernel's own preference: the main table, then the smaller metric; the rest makes it total.
+func compareRouteWords(a, b word) int {
+	return cmp.Or(
+		-cmp.Compare(a.class, b.class),
+		-compareBool(a.table == rpdb.TableMain, b.table == rpdb.TableMain),
+		cmp.Compare(a.metric, b.metric),
+		cmp.Compare(a.table, b.table),
+		a.via.Compare(b.via),
+		a.addr.Compare(b.addr),
+	)
+}
+
+// newest picks the word that counts: the newest, and where age says nothing the one of the higher class. Words of one
+// class are in order already, so the first of a class stands for it.
+func newest(ws []word) (word, bool) {
+	var best word
+	seen := make(map[Class]bool)
+	for _, w := range ws {
+		if seen[w.class] {
+			continue
+		}
+		seen[w.class] = true
+		if best.class == ClassNone || w.class == ClassConfig ||
+			best.class != ClassConfig && cmp.Or(cmp.Compare(w.seq, best.seq), cmp.Compare(w.class, best.class)) > 0 {
+			best = w
+		}
+	}
+	return best, best.class != ClassNone
+}
+
+func compareBool(a, b bool) int {
+	switch {
+	case a == b:
+		return 0
+	case a:
+		return 1
+	}
+	return -1
+}
+
+// protocolText is the name of a route's protocol as iproute2 has it.
+func protocolText(p uint8) string {
+	switch p {
+	case rpdb.ProtoKernel:
+		return "kernel"
+	case rpdb.ProtoBoot:
+		return "boot"
+	case rpdb.ProtoStatic:
+		return "static"
+	case rpdb.ProtoRA:
+		return "ra"
+	case rpdb.ProtoDHCP:
+		return "dhcp"
+	}
+	return fmt.Sprint(p)
+}
+
+// String is the class as it is kept on disk.
+func (c Class) String() string {
+	switch c {
+	case ClassStatic:
+		return "static"
+	case ClassLease:
+		return "lease"
+	case ClassClient:
+		return "client"
+	case ClassConfig:
+		return "config"
+	}
+	return "none"
+}
+
+// ParseClass is the inverse of String; an unknown word is ClassNone.
+func ParseClass(s string) Class {
+	for c := ClassStatic; c <= ClassConfig; c++ {
+		if c.String() == s {
+			return c
+		}
+	}
+	return ClassNone
+}
