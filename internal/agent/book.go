@@ -1,0 +1,184 @@
+package agent
+
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/uplinkd/uplinkd/internal/lease"
+	"github.com/uplinkd/uplinkd/internal/rpdb"
+	"github.com/uplinkd/uplinkd/internal/state"
+	"github.com/uplinkd/uplinkd/internal/uplink"
+)
+
+// A link has one lease an address from each client; more than this is somebody's flood, and the oldest go.
+const (
+	maxLeasesPerLink = 64
+	maxLeases        = 1024
+)
+
+// book is what the leases say. Its order is that of their last news.
+type book struct {
+	leases []state.StoredLease
+}
+
+// load takes leases from before this run: their age says nothing against that of a route.
+func (b *book) load(ls []state.StoredLease) {
+	b.leases = slices.Clone(ls)
+	for i := range b.leases {
+		b.leases[i].Seq = 0
+	}
+}
+
+// bind takes a new word about an address, and returns the leases that it takes the place of, of other addresses. One
+// that only repeats the last keeps its age: a renewal is no news.
+func (b *book) bind(l state.StoredLease, sole bool) []state.StoredLease {
+	old, had := b.find(l)
+	if had && sameWord(old, l) {
+		l.Seq = old.Seq
+	}
+	l.Seen = had && old.Seen
+	gone := b.remove(func(o state.StoredLease) bool {
+		if o.Index != l.Index || o.Lease.Source != l.Lease.Source {
+			return false
+		}
+		return o.Lease.Address == l.Lease.Address || sole && o.Lease.Address.Is4() == l.Lease.Address.Is4()
+	})
+	b.leases = append(b.leases, l)
+	slices.SortStableFunc(b.leases, func(x, y state.StoredLease) int { return cmp.Compare(x.Seq, y.Seq) })
+	b.bound(l.Index)
+	return slices.DeleteFunc(gone, func(o state.StoredLease) bool { return o.Lease.Address == l.Lease.Address })
+}
+
+func (b *book) find(l state.StoredLease) (state.StoredLease, bool) {
+	for _, o := range b.leases {
+		if o.Index == l.Index && o.Lease.Source == l.Lease.Source && o.Lease.Address == l.Lease.Address {
+			return o, true
+		}
+	}
+	return state.StoredLease{}, false
+}
+
+func sameWord(a, b state.StoredLease) bool {
+	return a.Lease.Refused == b.Lease.Refused && a.Lease.HasClassless == b.Lease.HasClassless &&
+		slices.Equal(a.Lease.Routers, b.Lease.Routers) && slices.Equal(a.Lease.Classless, b.Lease.Classless)
+}
+
+// bound drops the oldest leases beyond the limits.
+func (b *book) bound(index int) {
+	onLink := 0
+	for _, l := range b.leases {
+		if l.Index == index {
+			onLink++
+		}
+	}
+	if onLink > maxLeasesPerLink {
+		i := slices.IndexFunc(b.leases, func(l state.StoredLease) bool { return l.Index == index })
+		b.leases = slices.Delete(b.leases, i, i+1)
+	}
+	if len(b.leases) > maxLeases {
+		b.leases = b.leases[len(b.leases)-maxLeases:]
+	}
+}
+
+// remove drops the leases that a match names, and returns them.
+func (b *book) remove(match func(state.StoredLease) bool) []state.StoredLease {
+	var gone []state.StoredLease
+	b.leases = slices.DeleteFunc(b.leases, func(l state.StoredLease) bool {
+		if match(l) {
+			gone = append(gone, l)
+			return true
+		}
+		return false
+	})
+	return gone
+}
+
+// follow drops the leases of links that are gone, and of addresses that never came or went long ago without a word; it
+// follows links to their new names.
+func (b *book) follow(s *rpdb.Snapshot, now time.Time) {
+	for i := range b.leases {
+		l := &b.leases[i]
+		if link, ok := s.Link(l.Index); ok {
+			l.Interface = link.Name
+		}
+		l.Seen = l.Seen || hasAddress(s, l.Index, l.Lease.Address)
+	}
+	b.remove(func(l state.StoredLease) bool {
+		_, there := s.Link(l.Index)
+		return !there || expired(l, now) && !hasAddress(s, l.Index, l.Lease.Address)
+	})
+}
+
+// expired says that the client should have renewed the lease by now. It matters only where the address is gone too:
+// clocks jump, and the kernel's own lifetime of the address is the better word.
+func expired(l state.StoredLease, now time.Time) bool {
+	const shortest = 30 * time.Second
+	life := l.Lease.Lifetime
+	return life > 0 && now.After(l.Received.Add(max(life, shortest)))
+}
+
+func hasAddress(s *rpdb.Snapshot, link int, ip netip.Addr) bool {
+	return slices.ContainsFunc(s.Addresses, func(a rpdb.Address) bool { return a.Link == link && a.Prefix.Addr() == ip })
+}
+
+// words are the leases as Derive takes them.
+func (b *book) words() []uplink.Lease {
+	ws := make([]uplink.Lease, len(b.leases))
+	for i, l := range b.leases {
+		ws[i] = uplink.Lease{Link: l.Index, Seq: l.Seq, Seen: l.Seen, Lease: l.Lease}
+	}
+	return ws
+}
+
+// learn takes what a hook said. What is wrong with it changes nothing of what was known.
+func (a *Agent) learn(ev lease.Event) error {
+	on := func(l state.StoredLease) bool {
+		if l.Lease.Source != ev.Source {
+			return false
+		}
+		return l.Index == ev.Index || ev.Index == 0 && l.Interface == ev.Interface
+	}
+	switch ev.Verb {
+	case lease.Bind:
+		return a.learnLease(ev)
+	case lease.Remove:
+		a.forget(a.book.remove(func(l state.StoredLease) bool { return on(l) && l.Lease.Address == ev.Address }))
+		a.letGo(ev.Index, ev.Address)
+	case lease.RemoveAll:
+		a.forget(a.book.remove(on))
+	}
+	a.log.Debug("hook", linkField(ev.Interface), sourceField(ev), verbField(ev))
+	return nil
+}
+
+func (a *Agent) learnLease(ev lease.Event) error {
+	index := ev.Index
+	if index == 0 {
+		i := slices.IndexFunc(a.snap.Links, func(l rpdb.Link) bool { return l.Name == ev.Interface })
+		if i < 0 {
+			return fmt.Errorf("lease of %s by %s: there is no link %q", ev.Lease.Address, ev.Source, ev.Interface)
+		}
+		index = a.snap.Links[i].Index
+	}
+	a.seq++
+	l := state.StoredLease{Index: index, Interface: ev.Interface, Seq: a.seq, Received: time.Now(), Lease: ev.Lease, Problems: ev.Problems}
+	prev, _ := a.book.find(l)
+	l.Lease = ev.Over(prev.Lease)
+	a.forget(a.book.bind(l, ev.Sole))
+	a.log.Debug("hook", linkField(ev.Interface), sourceField(ev), verbField(ev))
+	return nil
+}
+
+// forget drops what is remembered of addresses whose lease was given up: nothing of them is to stay.
+func (a *Agent) forget(gone []state.StoredLease) {
+	for _, l := range gone {
+		a.letGo(l.Index, l.Lease.Address)
+	}
+}
+
+func (a *Agent) letGo(link int, addr netip.Addr) {
+	a.held = slices.DeleteFunc(a.held, func(h uplink.Held) bool { return h.Link == link && h.Addr == addr })
+}

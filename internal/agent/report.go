@@ -1,0 +1,159 @@
+package agent
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"go.uber.org/zap"
+
+	"github.com/uplinkd/uplinkd/internal/lease"
+	"github.com/uplinkd/uplinkd/internal/rpdb"
+	"github.com/uplinkd/uplinkd/internal/uplink"
+)
+
+func linkField(name string) zap.Field       { return zap.String("link", rpdb.Printable(name)) }
+func sourceField(ev lease.Event) zap.Field  { return zap.String("source", string(ev.Source)) }
+func verbField(ev lease.Event) zap.Field    { return zap.Stringer("verb", ev.Verb) }
+func problemField(p string) zap.Field       { return zap.String("problem", p) }
+func uplinkField(u uplink.Uplink) zap.Field { return zap.String("uplink", u.Name) }
+func addressesField(u uplink.Uplink) zap.Field {
+	var as []string
+	for _, a := range u.Addresses {
+		as = append(as, fmt.Sprintf("%s/%d", a.Addr, a.Bits))
+	}
+	return zap.Strings("addresses", as)
+}
+
+func gatewaysField(u uplink.Uplink) zap.Field {
+	var gs []string
+	for _, g := range u.Gateways {
+		gs = append(gs, gatewayText(g))
+	}
+	return zap.Strings("gateways", gs)
+}
+
+func gatewayText(g uplink.Gateway) string {
+	if !g.Via.IsValid() {
+		return "by " + g.Source
+	}
+	return fmt.Sprintf("%s by %s", g.Via, g.Source)
+}
+
+// isDrift says whether a difference is somebody else's doing: what we want is what we wanted, and neither links nor
+// addresses changed, whose routes the kernel flushes by itself without a word.
+func (a *Agent) isDrift(desired rpdb.State, hints rpdb.Event) bool {
+	return a.stats.Looks > 0 && a.stats.LastError == "" && !hints.Links && !hints.Addresses && sameState(a.desired, desired)
+}
+
+func sameState(a, b rpdb.State) bool {
+	return slices.Equal(a.Rules, b.Rules) && slices.Equal(a.Routes, b.Routes)
+}
+
+// report logs what changed since the last look, each thing once.
+func (a *Agent) report(v uplink.View, hints rpdb.Event, ops []rpdb.Op, drifted bool) {
+	if drifted {
+		a.stats.Drift++
+		a.log.Warn("drift repaired", zap.Strings("ops", sortedOps(ops)), zap.String("by", culprits(hints.By)))
+	}
+	if hints.Overrun {
+		a.stats.Overruns++
+		a.log.Info("events were lost, everything is read again")
+	}
+	a.reportUplinks(v.Uplinks)
+	a.reportProblems(v)
+}
+
+func (a *Agent) reportUplinks(now []uplink.Uplink) {
+	if text := census(now); a.stats.Looks == 0 || text != census(a.view.Uplinks) {
+		a.announce(text)
+	}
+	for _, u := range now {
+		i := slices.IndexFunc(a.view.Uplinks, func(o uplink.Uplink) bool { return o.Name == u.Name })
+		if i >= 0 && summary(a.view.Uplinks[i]) == summary(u) {
+			continue
+		}
+		a.log.Info("uplink "+string(u.State), uplinkField(u), linkField(u.Link.Name), zap.Uint32("table", u.Table), addressesField(u), gatewaysField(u))
+	}
+	for _, o := range a.view.Uplinks {
+		if !slices.ContainsFunc(now, func(u uplink.Uplink) bool { return u.Name == o.Name }) {
+			a.log.Info("uplink gone", uplinkField(o), linkField(o.Link.Name), zap.Uint32("table", o.Table))
+		}
+	}
+}
+
+// census is the uplinks in a line: "2 uplinks, 1 degraded".
+func census(us []uplink.Uplink) string {
+	count := make(map[uplink.State]int)
+	for _, u := range us {
+		count[u.State]++
+	}
+	text := fmt.Sprintf("%d uplinks", len(us))
+	if len(us) == 1 {
+		text = "1 uplink"
+	}
+	for _, s := range []uplink.State{uplink.Degraded, uplink.Down} {
+		if count[s] > 0 {
+			text += fmt.Sprintf(", %d %s", count[s], s)
+		}
+	}
+	return text
+}
+
+// summary is what is worth a log line when it changes.
+func summary(u uplink.Uplink) string {
+	return fmt.Sprint(u.State, u.Table, u.Link.Index, u.Addresses, u.Gateways)
+}
+
+// reportProblems logs each problem when it comes up, and forgets it when it is gone.
+func (a *Agent) reportProblems(v uplink.View) {
+	now := make(map[string]bool)
+	note := func(p string, fields ...zap.Field) {
+		if !a.known[p] && !now[p] {
+			a.log.Warn("problem", append(fields, problemField(p))...)
+		}
+		now[p] = true
+	}
+	for _, p := range v.Problems {
+		note(p)
+	}
+	for _, u := range v.Uplinks {
+		for _, p := range u.Problems {
+			note(p, uplinkField(u))
+		}
+	}
+	a.known = now
+}
+
+// once logs an error that comes back with every look only the first time.
+func (a *Agent) once(message string, log func()) {
+	if !a.failing[message] {
+		a.failing[message] = true
+		log()
+	}
+}
+
+// culprits says who is likely to fight over our rules, and what to do about those that are known for it.
+func culprits(by []rpdb.Culprit) string {
+	if len(by) == 0 {
+		return "unknown"
+	}
+	var out []string
+	for _, c := range by {
+		out = append(out, c.String()+mend(c.Comm))
+	}
+	return strings.Join(out, ", ")
+}
+
+// mend is what stops a program from removing what it did not add.
+func mend(comm string) string {
+	switch {
+	case strings.HasPrefix(comm, "systemd-network"):
+		return ": set ManageForeignRoutes=no and ManageForeignRoutingPolicyRules=no in networkd.conf(5)"
+	case comm == "NetworkManager":
+		return ": keep its own ipv4.routing-rules away from our priorities"
+	case comm == "ip":
+		return ": somebody ran ip(8); uplinkctl flush stops uplinkd from putting rules back"
+	}
+	return ""
+}

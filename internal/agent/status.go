@@ -1,0 +1,44 @@
+package agent
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/uplinkd/uplinkd/internal/state"
+	"github.com/uplinkd/uplinkd/internal/uplink"
+)
+
+// Stats counts what the agent did since it started.
+type Stats struct {
+	Looks     uint64 // looks that left the kernel as planned
+	Ops       uint64 // operations tried
+	Drift     uint64 // repairs of what somebody else undid
+	Overruns  uint64 // times that events were lost
+	LastLook  time.Time
+	LastError string // of the last look; empty where it went well
+}
+
+// Status is a copy of what the agent knows.
+type Status struct {
+	Protocol  uint8
+	Suspended bool
+	Uplinks   []uplink.Uplink
+	Leases    []state.StoredLease
+	Problems  []string
+	Stats     Stats
+}
+
+// Status asks the agent what it knows.
+func (a *Agent) Status(ctx context.Context) (Status, error) {
+	var s Status
+	err := await(ctx, a.submit(ctx, false, func() error {
+		s = Status{
+			Protocol: a.cfg.Protocol, Suspended: a.suspended,
+			Uplinks: slices.Clone(a.view.Uplinks), Leases: slices.Clone(a.book.leases),
+			Problems: slices.Clone(a.view.Problems), Stats: a.stats,
+		}
+		return nil
+	}))
+	return s, err
+}
