@@ -1,0 +1,155 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+
+	"github.com/uplinkd/uplinkd/internal/hookwire"
+)
+
+// spool keeps an encoded message for the daemon's next start. The file appears under its name when it is whole; nothing
+// is synced to disk, for what is older than the boot is of no use.
+func spool(runtimeDir string, m hookwire.Message, b []byte) error {
+	root, err := openSpool(runtimeDir)
+	if err != nil {
+		return fmt.Errorf("open spool: %w", err)
+	}
+	defer root.Close()
+	if err := makeRoom(root, len(b)); err != nil {
+		return fmt.Errorf("make room in %s: %w", root.Name(), err)
+	}
+	name := hookwire.SpoolFile(m)
+	temp := hookwire.TempPrefix + name
+	if err := writeNew(root, temp, b); err != nil {
+		return fmt.Errorf("spool to %s: %w", root.Name(), err)
+	}
+	if err := root.Rename(temp, name); err != nil {
+		return fmt.Errorf("spool to %s: %w", root.Name(), errors.Join(err, root.Remove(temp)))
+	}
+	return nil
+}
+
+// openSpool opens the spool directory, and makes it and the runtime directory where they are missing: a hook may run long
+// before the first daemon of this boot. It refuses one that others may write to.
+func openSpool(runtimeDir string) (*os.Root, error) {
+	if err := os.Mkdir(runtimeDir, 0o755); err == nil {
+		if err := os.Chmod(runtimeDir, 0o755); err != nil { // the umask is 077
+			return nil, err
+		}
+	}
+	dir := filepath.Join(runtimeDir, hookwire.SpoolName)
+	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return nil, err
+	}
+	link, err := os.Lstat(dir)
+	if err != nil {
+		return nil, err
+	}
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, err
+	}
+	info, err := root.Stat(".")
+	if err == nil && (!os.SameFile(link, info) || !ours(info)) {
+		err = fmt.Errorf("%s is not a directory of our own with mode 0700", dir)
+	}
+	if err != nil {
+		root.Close()
+		return nil, err
+	}
+	return root, nil
+}
+
+// ours says whether nobody but root and this user can have written there.
+func ours(info fs.FileInfo) bool {
+	st, ok := info.Sys().(*syscall.Stat_t)
+	return ok && info.IsDir() && info.Mode().Perm()&0o077 == 0 && (st.Uid == 0 || int(st.Uid) == os.Geteuid())
+}
+
+func writeNew(root *os.Root, name string, b []byte) error {
+	f, err := root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL|syscall.O_NOFOLLOW, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(b)
+	if err = errors.Join(err, f.Close()); err != nil {
+		return errors.Join(err, root.Remove(name))
+	}
+	return nil
+}
+
+// spooled is one file of the spool.
+type spooled struct {
+	name  string
+	index int // ifindex; 0 for what is no spool file
+	size  int64
+}
+
+// makeRoom removes files until one of need bytes fits, see hookwire.MaxSpoolFiles.
+func makeRoom(root *os.Root, need int) error {
+	files, err := list(root)
+	if err != nil {
+		return err
+	}
+	total := int64(need)
+	for _, f := range files {
+		total += f.size
+	}
+	for len(files) > 0 && (len(files) >= hookwire.MaxSpoolFiles || total > hookwire.MaxSpoolBytes) {
+		i := victim(files)
+		if err := root.Remove(files[i].name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		total -= files[i].size
+		files = slices.Delete(files, i, i+1)
+	}
+	return nil
+}
+
+// victim picks the oldest file of the link that has the most.
+func victim(files []spooled) int {
+	count := map[int]int{}
+	for _, f := range files {
+		count[f.index]++
+	}
+	most := 0
+	for i, f := range files {
+		if count[f.index] > count[files[most].index] {
+			most = i
+		}
+	}
+	return most
+}
+
+// list is the spool, oldest first.
+func list(root *os.Root) ([]spooled, error) {
+	dir, err := root.Open(".")
+	if err != nil {
+		return nil, err
+	}
+	defer dir.Close()
+	entries, err := dir.ReadDir(-1)
+	if err != nil {
+		return nil, err
+	}
+	var files []spooled
+	for _, e := range entries {
+		info, err := e.Info()
+		if err != nil {
+			continue // gone: the daemon has just taken it
+		}
+		index, _ := hookwire.ParseSpoolFile(bare(e.Name()))
+		files = append(files, spooled{name: e.Name(), index: index, size: info.Size()})
+	}
+	slices.SortFunc(files, func(a, b spooled) int { return strings.Compare(bare(a.name), bare(b.name)) })
+	return files, nil
+}
+
+// bare is the name that a file that is being written will have.
+func bare(name string) string { return strings.TrimPrefix(name, hookwire.TempPrefix) }

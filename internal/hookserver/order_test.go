@@ -1,0 +1,159 @@
+package hookserver
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/zap"
+	"pgregory.net/rapid"
+
+	"github.com/uplinkd/uplinkd/internal/hookwire"
+	"github.com/uplinkd/uplinkd/internal/lease"
+)
+
+func bind(address string, sole bool) lease.Event {
+	return lease.Event{Verb: lease.Bind, Source: "s", Index: 7, Sole: sole, Lease: lease.Lease{Source: "s", Address: netip.MustParseAddr(address)}}
+}
+
+func remove(address string) lease.Event {
+	return lease.Event{Verb: lease.Remove, Source: "s", Index: 7, Address: netip.MustParseAddr(address)}
+}
+
+func TestSequence(t *testing.T) {
+	all := lease.Event{Verb: lease.RemoveAll, Source: "s", Index: 7}
+	other := func(ev lease.Event, change func(*lease.Event)) lease.Event { change(&ev); return ev }
+	for _, c := range []struct {
+		name         string
+		newer, older lease.Event
+		left         string // of the older one, when it comes later
+	}{
+		{"removed, then its bind", remove("2001:db8::1"), bind("2001:db8::1", false), ""},
+		{"removed, then its bind, which had replaced others", remove("192.0.2.1"), bind("192.0.2.1", true), "remove all"},
+		{"bound, then its removal", bind("192.0.2.1", false), remove("192.0.2.1"), ""},
+		{"another address", bind("2001:db8::1", false), bind("2001:db8::2", false), "bind"},
+		{"another address of a sole lease", bind("192.0.2.1", true), bind("192.0.2.2", true), ""},
+		{"all removed", all, bind("192.0.2.1", true), ""},
+		{"bound, then all removed", bind("192.0.2.1", true), all, ""},
+		{"another link", all, other(bind("192.0.2.1", true), func(e *lease.Event) { e.Index = 8 }), "bind"},
+		{"another source", all, other(bind("192.0.2.1", true), func(e *lease.Event) { e.Source = "t" }), "bind"},
+		{"links without an index", other(all, func(e *lease.Event) { e.Index, e.Interface = 0, "a" }),
+			other(bind("192.0.2.1", true), func(e *lease.Event) { e.Index, e.Interface = 0, "b" }), "bind"},
+		{"look again", all, lease.Event{Verb: lease.Resync, Source: "s", Index: 7}, "resync"},
+	} {
+		q := newSequence()
+		if _, ok := q.admit(c.newer, hookwire.Stamp{Boot: 2}); !ok {
+			t.Errorf("%s: the first does not count", c.name)
+		}
+		left := ""
+		if ev, ok := q.admit(c.older, hookwire.Stamp{Boot: 1}); ok {
+			left = ev.Verb.String()
+		}
+		if left != c.left {
+			t.Errorf("%s: of the older one is left %q, want %q", c.name, left, c.left)
+		}
+		if _, ok := q.admit(c.newer, hookwire.Stamp{Boot: 2}); !ok {
+			t.Errorf("%s: the same once more does not count", c.name)
+		}
+	}
+}
+
+// TestAnyOrderGivesTheSameEnd: whatever way the messages of one client take, what is bound at the end is what would be in
+// the order of the hooks.
+func TestAnyOrderGivesTheSameEnd(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		sole := rapid.Bool().Draw(t, "sole")
+		var events []stamped
+		for i := range rapid.IntRange(1, 8).Draw(t, "n") {
+			address := fmt.Sprintf("192.0.2.%d", rapid.IntRange(1, 3).Draw(t, "address"))
+			ev := bind(address, sole)
+			switch k := rapid.IntRange(0, 3).Draw(t, "kind"); {
+			case k == 0:
+				ev = remove(address)
+			case k == 1 && sole:
+				ev = lease.Event{Verb: lease.RemoveAll, Source: "s", Index: 7}
+			}
+			events = append(events, stamped{ev, hookwire.Stamp{Boot: int64(i)}})
+		}
+		want := end(events)
+		if got := end(rapid.Permutation(events).Draw(t, "order")); !slices.Equal(got, want) {
+			t.Fatalf("%v bound at the end, want %v", got, want)
+		}
+	})
+}
+
+type stamped struct {
+	ev lease.Event
+	at hookwire.Stamp
+}
+
+// end is what is bound after the events that count.
+func end(events []stamped) []string {
+	q := newSequence()
+	bound := map[string]bool{}
+	for _, e := range events {
+		ev, ok := q.admit(e.ev, e.at)
+		if !ok {
+			continue
+		}
+		if ev.Verb == lease.RemoveAll || ev.Sole {
+			clear(bound)
+		}
+		switch ev.Verb {
+		case lease.Remove:
+			delete(bound, ev.Address.String())
+		case lease.Bind:
+			bound[ev.Lease.Address.String()] = true
+		}
+	}
+	var l []string
+	for a := range bound {
+		l = append(l, a)
+	}
+	slices.Sort(l)
+	return l
+}
+
+func TestSequenceIsBounded(t *testing.T) {
+	q := newSequence()
+	for i := range 3 * maxSubjects {
+		q.admit(bind(fmt.Sprintf("2001:db8::%x", i), false), hookwire.Stamp{Boot: int64(i)})
+	}
+	if len(q.newest) > maxSubjects {
+		t.Errorf("%d subjects", len(q.newest))
+	}
+}
+
+func TestLimiter(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLimiter(time.Minute)
+		a := []zap.Field{zap.String("x", "a")}
+		if ok, _ := l.allow("m", a); !ok {
+			t.Error("the first line does not pass")
+		}
+		for range 3 {
+			if ok, _ := l.allow("m", a); ok {
+				t.Error("the same line passes again")
+			}
+		}
+		if ok, _ := l.allow("m", []zap.Field{zap.String("x", "b")}); !ok {
+			t.Error("another line does not pass")
+		}
+		<-time.After(time.Minute) // of the bubble's clock
+		if ok, more := l.allow("m", a); !ok || more != 3 {
+			t.Errorf("after a minute: %v, %d suppressed, want 3", ok, more)
+		}
+		passed := 0
+		for i := range 1000 {
+			if ok, _ := l.allow("m", []zap.Field{zap.Int("n", i)}); ok {
+				passed++
+			}
+		}
+		if passed > linesAtOnce || len(l.said) > maxSaid {
+			t.Errorf("of 1000 different lines %d pass, %d remembered", passed, len(l.said))
+		}
+	})
+}

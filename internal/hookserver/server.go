@@ -1,0 +1,167 @@
+// Package hookserver takes the messages of uplink-hook off its socket and out of its spool, and hands them on as lease
+// events, in the order in which the hooks ran.
+package hookserver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/uplinkd/uplinkd/internal/hookwire"
+	"github.com/uplinkd/uplinkd/internal/lease"
+)
+
+// The defaults of Config.
+const (
+	DefaultMaxConns     = 64
+	DefaultReadTimeout  = time.Second     // a hook that has not sent all by then is gone
+	DefaultReplyTimeout = 2 * time.Second // nor does any hook wait so long for its answer
+)
+
+// Config is what a Server needs.
+type Config struct {
+	RuntimeDir string
+	// Handle takes an event into its queue and returns at once; the channel gives the outcome, once, when the kernel has
+	// been changed. It must have room for that one value, or be closed: nobody may be there any more. Handle is called by
+	// one goroutine at a time, in the order of the hooks. Events without anything to do or to tell are left out.
+	Handle func(ctx context.Context, ev lease.Event) (done <-chan error)
+	Log    *zap.Logger
+
+	Listener     net.Listener               // a listening Unix stream socket; nil: make RuntimeDir/hook.sock
+	Allow        func(uid, gid uint32) bool // who may send messages; nil: root and the daemon's own user
+	MaxConns     int                        // at once; further ones wait in the socket's backlog
+	ReadTimeout  time.Duration              // for the whole message
+	ReplyTimeout time.Duration              // how long an outcome is waited for on behalf of a hook
+}
+
+// Server is a running or ready hook server; it has the shape of a task.
+type Server struct {
+	cfg    Config
+	lock   *os.File
+	ln     net.Listener
+	path   string // of the socket that we made; empty: none
+	bootID [16]byte
+	ready  chan struct{}
+	slots  chan struct{}
+	conns  sync.WaitGroup
+	said   *limiter
+
+	mu    sync.Mutex // held while an event is put in order and handed on
+	order sequence
+}
+
+// New makes the runtime directory, its lock and the socket, so that hooks can already queue up in its backlog; nothing is
+// read before Run. ErrRunning means that another daemon lives in that directory. A Server that is not run wants Close.
+func New(cfg Config) (*Server, error) {
+	cfg.setDefaults()
+	if cfg.Handle == nil {
+		return nil, errors.New("hook server without a handler")
+	}
+	s := &Server{
+		cfg: cfg, ready: make(chan struct{}), slots: make(chan struct{}, cfg.MaxConns), said: newLimiter(time.Minute),
+		order: newSequence(), bootID: readBootID(),
+	}
+	if err := s.open(); err != nil {
+		s.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+func (c *Config) setDefaults() {
+	if c.MaxConns <= 0 {
+		c.MaxConns = DefaultMaxConns
+	}
+	if c.ReadTimeout <= 0 {
+		c.ReadTimeout = DefaultReadTimeout
+	}
+	if c.ReplyTimeout <= 0 {
+		c.ReplyTimeout = DefaultReplyTimeout
+	}
+	if c.Allow == nil {
+		own := uint32(os.Geteuid())
+		c.Allow = func(uid, _ uint32) bool { return uid == 0 || uid == own }
+	}
+	if c.Log == nil {
+		c.Log = zap.NewNop()
+	}
+}
+
+// readBootID is the id of this boot; zero where it cannot be read.
+func readBootID() [16]byte {
+	text, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return [16]byte{}
+	}
+	return hookwire.ParseBootID(string(text))
+}
+
+// String names the task.
+func (s *Server) String() string { return "hook server" }
+
+// Ready is closed when the spool has been taken in and connections are accepted.
+func (s *Server) Ready() <-chan struct{} { return s.ready }
+
+// Run takes in the spool, then serves until ctx is done; that is no error. Hooks whose messages it has by then but has not
+// answered find their connection closed, and put them into the spool.
+func (s *Server) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer func() {
+		cancel()
+		s.conns.Wait()
+		s.Close()
+	}()
+	// The watch comes before the first look: what a hook leaves in between is then seen twice, not never.
+	again := s.watchSpool(ctx)
+	if err := s.Drain(ctx); err != nil {
+		s.cfg.Log.Error("cannot read the spool of hook messages", zap.Error(err))
+	}
+	s.conns.Go(func() { s.drainAgain(ctx, again) })
+	defer context.AfterFunc(ctx, func() { s.ln.Close() })()
+	close(s.ready)
+	return s.accept(ctx)
+}
+
+// accept serves connections until the listener is closed.
+func (s *Server) accept(ctx context.Context) error {
+	for {
+		select {
+		case s.slots <- struct{}{}:
+		case <-ctx.Done():
+			return nil
+		}
+		c, err := s.ln.Accept()
+		if err == nil {
+			s.conns.Go(func() { s.serve(ctx, c); <-s.slots })
+			continue
+		}
+		<-s.slots
+		if ctx.Err() != nil {
+			return nil
+		}
+		if errors.Is(err, net.ErrClosed) {
+			return fmt.Errorf("accept on %s: %w", s.ln.Addr(), err)
+		}
+		s.warn("cannot accept a hook's connection", zap.Error(err)) // out of file descriptors: that passes
+		select {
+		case <-time.After(50 * time.Millisecond):
+		case <-ctx.Done():
+		}
+	}
+}
+
+// warn logs a line, the same at most once a minute.
+func (s *Server) warn(msg string, fields ...zap.Field) {
+	if ok, more := s.said.allow(msg, fields); ok {
+		if more > 0 {
+			fields = append(fields, zap.Int("suppressed", more))
+		}
+		s.cfg.Log.Warn(msg, fields...)
+	}
+}

@@ -1,0 +1,170 @@
+package hookserver
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"go.uber.org/zap"
+	"golang.org/x/sys/unix"
+
+	"github.com/uplinkd/uplinkd/internal/hookwire"
+)
+
+// staleTemp is the age at which a file that is still being written belongs to a hook that died: none lives longer than
+// a second.
+const staleTemp = time.Minute
+
+// taken is a message of the spool that has been handed on.
+type taken struct {
+	name string
+	done <-chan error
+}
+
+// Drain hands on all messages of the spool in the order in which their hooks ran, waits for their outcome, and removes
+// them. A file stays where ctx ends first; one that is no message, or of another boot, is removed and said in the log.
+func (s *Server) Drain(ctx context.Context) error {
+	root, err := openSpool(s.cfg.RuntimeDir)
+	if err != nil {
+		return fmt.Errorf("open spool: %w", err)
+	}
+	defer root.Close()
+	names, err := listSpool(root)
+	if err != nil {
+		return fmt.Errorf("list spool %s: %w", root.Name(), err)
+	}
+	var pending []taken
+	for _, name := range names {
+		done, err := s.take(ctx, root, name)
+		if err != nil {
+			s.cfg.Log.Warn("dropped a file of the spool", zap.String("file", fmt.Sprintf("%.80q", name)), zap.Error(err))
+			s.removeSpooled(root, name)
+			continue
+		}
+		pending = append(pending, taken{name, done})
+	}
+	return s.settle(ctx, root, pending)
+}
+
+// settle waits for the outcomes and removes the files. What failed has been tried: to keep it would be to try it for ever.
+func (s *Server) settle(ctx context.Context, root *os.Root, pending []taken) error {
+	for _, t := range pending {
+		select {
+		case err := <-t.done:
+			if err != nil && ctx.Err() != nil {
+				return ctx.Err()
+			}
+			if err != nil {
+				s.warn("a message of the spool failed", zap.Error(err))
+			}
+			s.removeSpooled(root, t.name)
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
+func (s *Server) removeSpooled(root *os.Root, name string) {
+	if err := root.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		s.warn("cannot remove a file of the spool", zap.Error(err))
+	}
+}
+
+// openSpool opens the spool directory, made where it is missing. It refuses one that others may write to.
+func openSpool(runtimeDir string) (*os.Root, error) {
+	dir := filepath.Join(runtimeDir, hookwire.SpoolName)
+	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return nil, err
+	}
+	link, err := os.Lstat(dir)
+	if err != nil {
+		return nil, err
+	}
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, err
+	}
+	info, err := root.Stat(".")
+	if err == nil && (!os.SameFile(link, info) || !ownedByUs(info) || info.Mode().Perm()&0o077 != 0) {
+		err = fmt.Errorf("%s must be a directory of root or the daemon's user, with mode 0700", dir)
+	}
+	if err != nil {
+		root.Close()
+		return nil, err
+	}
+	return root, nil
+}
+
+// listSpool gives the names in the order of time. Files that are being written are left out, those of dead hooks removed.
+func listSpool(root *os.Root) ([]string, error) {
+	dir, err := root.Open(".")
+	if err != nil {
+		return nil, err
+	}
+	defer dir.Close()
+	entries, err := dir.ReadDir(-1)
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, e := range entries {
+		if !strings.HasPrefix(e.Name(), hookwire.TempPrefix) {
+			names = append(names, e.Name())
+		} else if info, err := e.Info(); err == nil && time.Since(info.ModTime()) > staleTemp {
+			_ = root.Remove(e.Name()) // it will be tried again at the next look
+		}
+	}
+	slices.Sort(names)
+	return names, nil
+}
+
+// take reads one file and hands its message on.
+func (s *Server) take(ctx context.Context, root *os.Root, name string) (<-chan error, error) {
+	if _, ok := hookwire.ParseSpoolFile(name); !ok {
+		return nil, errors.New("not the name of a message")
+	}
+	b, err := readSpooled(root, name)
+	if err != nil {
+		return nil, err
+	}
+	r := bytes.NewReader(b)
+	m, err := hookwire.Read(r)
+	switch {
+	case err != nil:
+		return nil, err
+	case r.Len() > 0:
+		return nil, fmt.Errorf("%d bytes too many: %w", r.Len(), hookwire.ErrMalformed)
+	case m.Stamp.OtherBoot(s.bootID):
+		return nil, errors.New("from before this boot")
+	}
+	return s.dispatch(ctx, m)
+}
+
+// readSpooled reads a file that must be regular, of our own, and not larger than a message.
+func readSpooled(root *os.Root, name string) ([]byte, error) {
+	before, err := root.Lstat(name)
+	if err != nil {
+		return nil, err
+	}
+	if !before.Mode().IsRegular() || !ownedByUs(before) || before.Size() > hookwire.MaxMessage {
+		return nil, fmt.Errorf("%s of %d bytes: not a message of our own", before.Mode(), before.Size())
+	}
+	f, err := root.OpenFile(name, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	if now, err := f.Stat(); err != nil || !os.SameFile(before, now) {
+		return nil, errors.Join(err, errors.New("changed while it was opened"))
+	}
+	return io.ReadAll(io.LimitReader(f, hookwire.MaxMessage+1))
+}
