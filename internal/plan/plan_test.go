@@ -42,7 +42,7 @@ func dsl() uplink.Uplink {
 		},
 		Gateways: []uplink.Gateway{
 			{Family: rpdb.IPv4, Via: addr("192.0.2.1"), Src: addr("192.0.2.10"), Source: "dhclient"},
-			{Family: rpdb.IPv6, Via: addr("fe80::1"), Source: "route proto ra in table main"},
+			{Family: rpdb.IPv6, Via: addr("fe80::1"), Source: "route proto ra"},
 		},
 	}
 }
@@ -63,7 +63,7 @@ inet6 4610: from all oif eth0 lookup 7001  # dsl: bound to device eth0
 inet 192.0.2.0/24 dev eth0 table 7001 scope link src 192.0.2.10  # dsl: the subnet of 192.0.2.10
 inet6 2001:db8::/64 dev eth0 table 7001 metric 1024  # dsl: the subnet of 2001:db8::10
 inet default via 192.0.2.1 dev eth0 table 7001 src 192.0.2.10  # dsl: gateway by dhclient
-inet6 default via fe80::1 dev eth0 table 7001 metric 1024  # dsl: gateway by route proto ra in table main`
+inet6 default via fe80::1 dev eth0 table 7001 metric 1024  # dsl: gateway by route proto ra`
 	if d := cmp.Diff(want, text(plan.Make([]uplink.Uplink{dsl()}, config.Default()))); d != "" {
 		t.Errorf("(-want +got):\n%s", d)
 	}

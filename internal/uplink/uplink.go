@@ -49,7 +49,7 @@ type Gateway struct {
 	Onlink bool       // outside every subnet of the link
 	Src    netip.Addr // the preferred source address; invalid: the kernel's choice (RFC 6724)
 	Class  Class
-	Source string // who said it, for people: "dhclient", "route proto dhcp in table main", "configuration"
+	Source string // who said it, for people: "dhclient", "route proto dhcp", "configuration"
 }
 
 // Gateway finds the uplink's gateway of a family.

@@ -83,11 +83,20 @@ func routeWords(in Input, link rpdb.Link) []word {
 			class: classOf(r.Protocol), family: r.Family(), via: r.Via, onlink: r.Onlink, addr: r.Src,
 			seq:   in.Ages[WordKey{r.OIF, r.Family(), classOf(r.Protocol), r.Via}],
 			table: r.Table, metric: r.Metric,
-			source: fmt.Sprintf("route proto %s in table %s", protocolText(r.Protocol), rpdb.TableText(r.Table)),
+			source: routeSource(r),
 		})
 	}
 	slices.SortStableFunc(ws, compareRouteWords)
 	return ws
+}
+
+// routeSource names a route as the source of a word: "route proto dhcp", or with its table where that is not main.
+func routeSource(r rpdb.Route) string {
+	s := "route proto " + protocolText(r.Protocol)
+	if r.Table != rpdb.TableMain {
+		s += " table " + rpdb.TableText(r.Table)
+	}
+	return s
 }
 
 // ourTables says which tables hold routes of ours alone.
