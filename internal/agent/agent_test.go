@@ -299,6 +299,64 @@ func TestBlind(t *testing.T) {
 	})
 }
 
+// TestFlushedByTheKernel: what the kernel itself flushes with a link is put back, and is nobody's fault, also when the
+// first look after it could not see.
+func TestFlushedByTheKernel(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t).start()
+		defer func() { b.stop() }()
+		b.must(b.kernel.Addr("eth0", "192.0.2.10/24"), b.hook("192.0.2.10", "192.0.2.1"))
+		flap := func() { b.must(b.kernel.Down("eth0"), b.kernel.Up("eth0")) }
+		time.Sleep(time.Second)
+		flap()
+		time.Sleep(time.Second)
+		b.kernel.setBlind(errors.New("interrupted"))
+		flap()
+		time.Sleep(time.Millisecond)
+		b.kernel.setBlind(nil)
+		time.Sleep(time.Second)
+		s, _ := b.kernel.Kernel.Snapshot(t.Context())
+		n := 0
+		for _, r := range s.Routes {
+			if r.Protocol == config.DefaultProtocol {
+				n++
+			}
+		}
+		if st, err := b.agent.Status(t.Context()); err != nil || st.Stats.Drift != 0 || n != 2 {
+			t.Errorf("%v: %d routes of ours, want 2; %d repairs of drift, want none", err, n, st.Stats.Drift)
+		}
+	})
+}
+
+// TestNothingGoesBeforeAllIsHeard: until the spool has been read nothing is removed, and the agent is not ready.
+func TestNothingGoesBeforeAllIsHeard(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t).start()
+		b.must(b.kernel.Addr("eth0", "192.0.2.10/24"), b.hook("192.0.2.10", "192.0.2.1"))
+		b.stop()
+		b.disk.s.Leases, b.disk.s.Held = nil, nil // the memory is lost, and the lease is in the spool once more
+		heard := make(chan struct{})
+		a := agent.New(agent.Options{
+			Kernel: b.kernel, Store: b.disk, State: b.disk.load(), Config: config.Default(), Log: zap.NewNop(), Complete: heard,
+		})
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error)
+		go func() { done <- a.Run(ctx) }()
+		time.Sleep(time.Second)
+		b.wantRules(uplinkRules)
+		select {
+		case <-a.Ready():
+			t.Error("ready before all is heard")
+		default:
+		}
+		close(heard)
+		<-a.Ready()
+		b.wantRules(0)
+		cancel()
+		b.must(<-done)
+	})
+}
+
 // TestDiskFails: a state that cannot be kept is logged once, and does not keep the network waiting.
 func TestDiskFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

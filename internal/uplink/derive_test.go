@@ -67,6 +67,15 @@ func (h *host) addr(link, cidr string, change ...func(*rpdb.Address)) *host {
 	return h
 }
 
+func (h *host) down(name string) *host {
+	for i := range h.snap.Links {
+		if h.snap.Links[i].Name == name {
+			h.snap.Links[i].Up = false
+		}
+	}
+	return h
+}
+
 func (h *host) gateway(link, via string, protocol uint8, change ...func(*rpdb.Route)) *host {
 	r := rpdb.Route{Type: rpdb.Unicast, OIF: h.index(link), Protocol: protocol}
 	r.Table = rpdb.TableMain
@@ -185,6 +194,8 @@ func TestDerive(t *testing.T) {
 		{"an off-link gateway of a route is on the link", newHost().eth("eth0").addr("eth0", "192.0.2.10/24").
 			gateway("eth0", "10.254.0.1", rpdb.ProtoStatic, func(r *rpdb.Route) { r.Onlink = true }),
 			"eth0 up 192.0.2.10/24 > 10.254.0.1 onlink src 192.0.2.10"},
+		{"while the link is down there is no gateway, whatever the lease says", newHost().eth("eth0").addr("eth0", "192.0.2.10/24").
+			lease("eth0", "192.0.2.10", 1, "192.0.2.1").down("eth0"), "eth0 down 192.0.2.10/24"},
 		{"the first good router of a lease counts", newHost().eth("eth0").addr("eth0", "192.0.2.10/24").
 			lease("eth0", "192.0.2.10", 1, "0.0.0.0", "240.0.0.1", "192.0.2.9", "192.0.2.1"),
 			"eth0 up 192.0.2.10/24 > 192.0.2.9 src 192.0.2.10"},
