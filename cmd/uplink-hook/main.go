@@ -85,6 +85,9 @@ func (h *hook) try(args []string) error {
 	if err != nil {
 		return fmt.Errorf("%w; known are: %s", err, strings.Join(hookwire.Clients(), " "))
 	}
+	if m.Idle() {
+		return nil
+	}
 	m.Index = linkIndex(m.Interface)
 	m.Stamp = stamp()
 	return h.deliver(m)

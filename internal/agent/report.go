@@ -139,8 +139,16 @@ func culprits(by []rpdb.Culprit) string {
 		return "unknown"
 	}
 	var out []string
+	ended := false
 	for _, c := range by {
+		if c.Comm == "" {
+			ended = true // or a socket whose port is no pid: ip(8) opens one for each delete of "rule flush"
+			continue
+		}
 		out = append(out, c.String()+mend(c.Comm))
+	}
+	if ended {
+		out = append(out, "a program that has ended")
 	}
 	return strings.Join(out, ", ")
 }

@@ -12,6 +12,8 @@ type client struct {
 	prefixes []string // and all keys that start so
 	ifaceKey []string // the keys that may hold the link's name; the first that is set counts
 	ifaceArg int      // the argument that holds it, counted from 1; 0: none. It counts before the keys.
+	idleKey  string   // the key whose values in idle say that there is nothing to tell
+	idle     []string
 }
 
 // clients is the table. What is not in it is not sent: host names, boot files, proxy addresses and the like are text that
@@ -30,6 +32,8 @@ func clients() []client {
 				"new_max_life", "new_dhcp6_name_servers",
 			},
 			ifaceKey: []string{"interface"},
+			idleKey:  "reason",
+			idle:     []string{"PREINIT", "PREINIT6", "MEDIUM", "ARPCHECK", "ARPSEND"},
 		},
 		{
 			name:     "ppp", // pppd(8), "Scripts"; the first argument is the script's name, then those of pppd
@@ -75,6 +79,13 @@ func (c client) allows(key string) bool {
 		}
 	}
 	return false
+}
+
+// Idle says that the call tells nothing at all, by the client's own word for its reason. A client waits for each of its
+// hooks, so such a call is not worth a message.
+func (m Message) Idle() bool {
+	c, ok := find(m.Client)
+	return ok && c.idleKey != "" && slices.Contains(c.idle, m.Env[c.idleKey])
 }
 
 // iface is the link's name by the client's word; empty where there is none.

@@ -63,6 +63,9 @@ func replay(t *testing.T, client, file string) lease.Event {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if ev := parseMessage(t, m); m.Idle() && (ev.Verb != lease.Ignore || len(ev.Problems) > 0) {
+		t.Errorf("%s: the hook would not send it, and it says %s", file, text(ev))
+	}
 	in := lease.Input{Client: client, Args: m.Args, Env: m.Env, Refused: m.Refused, Interface: m.Interface, Index: 7}
 	ev, err := lease.Parse(in)
 	if err != nil {
@@ -79,6 +82,14 @@ func replay(t *testing.T, client, file string) lease.Event {
 	}
 	if d := cmp.Diff(text(all), text(ev)); d != "" {
 		t.Errorf("%s: the allow-list lacks a key: %s", file, d)
+	}
+	return ev
+}
+
+func parseMessage(t testing.TB, m hookwire.Message) lease.Event {
+	ev, err := lease.Parse(lease.Input{Client: m.Client, Args: m.Args, Env: m.Env, Refused: m.Refused, Interface: m.Interface})
+	if err != nil {
+		t.Fatal(err)
 	}
 	return ev
 }

@@ -250,6 +250,29 @@ func TestNoPrefixRoute(t *testing.T) {
 	}
 }
 
+// TestHostAddress: an address of DHCPv6 is a host address; its subnet is the prefix that a router announced as on-link.
+func TestHostAddress(t *testing.T) {
+	h := newHost().eth("eth0", "eth1").addr("eth0", "2001:db8::1/128").gateway("eth0", "fe80::1", rpdb.ProtoRA)
+	onLink := func(dst string, dev string) {
+		h.snap.Routes = append(h.snap.Routes, rpdb.Route{
+			RouteKey: rpdb.RouteKey{Table: rpdb.TableMain, Dst: netip.MustParsePrefix(dst), Metric: 256},
+			Type:     rpdb.Unicast, OIF: h.index(dev), Protocol: rpdb.ProtoKernel,
+		})
+	}
+	onLink("2001:db8::1/128", "eth0")
+	onLink("2001:db8:9::/64", "eth0")
+	onLink("2001:db8::/80", "eth1")
+	subnet := func() netip.Prefix { return uplink.Derive(h.Input).Uplinks[0].Addresses[0].Subnet }
+	if got := subnet(); got.IsValid() {
+		t.Errorf("connected to %s: that is another link's, or itself", got)
+	}
+	onLink("2001:db8::/32", "eth0")
+	onLink("2001:db8::/64", "eth0")
+	if got, want := subnet(), netip.MustParsePrefix("2001:db8::/64"); got != want {
+		t.Errorf("connected to %s, want the longest, %s", got, want)
+	}
+}
+
 // TestTwoRoutersIPv6: with two gateways of one family on a link the kernel's choice of a source by the link is not
 // enough, so each default route says which.
 func TestTwoRoutersIPv6(t *testing.T) {

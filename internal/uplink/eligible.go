@@ -47,21 +47,23 @@ func usable(a rpdb.Address) bool {
 	return unusable(ip) == nil && a.Prefix.Bits() > 0
 }
 
-// connected is the subnet that is on the link with an address. Where the kernel was told to add no route for it
-// (IFA_F_NOPREFIXROUTE), it counts only if somebody added one: an IPv6 prefix may be "not on-link" (RFC 4861 section
-// 4.6.2, flag L).
-func connected(a rpdb.Address, s *rpdb.Snapshot, protocol uint8) netip.Prefix {
-	if a.Prefix.IsSingleIP() || a.Peer.IsValid() {
+// connected is the subnet that is on the link with an address. For a host address (DHCPv6 gives no other), and where the
+// kernel was told to add no route (IFA_F_NOPREFIXROUTE), it is the one that somebody has put into table main: an IPv6
+// prefix may be "not on-link" (RFC 4861 section 4.6.2, flag L).
+func connected(a rpdb.Address, s *rpdb.Snapshot) netip.Prefix {
+	if a.Peer.IsValid() {
 		return netip.Prefix{}
 	}
-	subnet := a.Prefix.Masked()
-	if !a.NoPrefixRoute {
-		return subnet
+	if !a.NoPrefixRoute && !a.Prefix.IsSingleIP() {
+		return a.Prefix.Masked()
 	}
+	var best netip.Prefix
 	for _, r := range s.Routes {
-		if r.Dst == subnet && r.OIF == a.Link && !r.Via.IsValid() && r.Protocol != protocol {
-			return subnet
+		onLink := r.Table == rpdb.TableMain && r.Type == rpdb.Unicast && r.OIF == a.Link && !r.Via.IsValid()
+		host := r.Dst.IsSingleIP() || r.Dst.Bits() == 0
+		if onLink && !host && r.Dst.Contains(a.Prefix.Addr()) && r.Dst.Bits() > best.Bits() {
+			best = r.Dst
 		}
 	}
-	return netip.Prefix{}
+	return best
 }

@@ -80,7 +80,7 @@ func (d *deriver) fill(u *Uplink, group []candidate, several bool) {
 	for _, c := range group {
 		u.Addresses = append(u.Addresses, Address{
 			Addr: c.a.Prefix.Addr(), Bits: c.a.Prefix.Bits(), Peer: c.a.Peer, Shared: c.shared,
-			Subnet: connected(c.a, d.in.Snapshot, d.in.Config.Protocol),
+			Subnet: connected(c.a, d.in.Snapshot),
 		})
 		u.Problems = append(u.Problems, c.problems...)
 	}
