@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -121,7 +122,10 @@ func gatewayTexts(u control.Uplink, family string) []string {
 		if g.Family != family {
 			continue
 		}
-		to := "the peer"
+		to := "on-link"
+		if slices.ContainsFunc(u.Addresses, func(a control.Address) bool { return a.Peer.IsValid() }) {
+			to = "the peer"
+		}
 		if g.Address.IsValid() {
 			to = rpdb.Printable(g.Address.String())
 		}

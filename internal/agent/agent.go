@@ -96,6 +96,8 @@ type Agent struct {
 	known   map[string]bool   // problems that have been logged and still are
 	failing map[string]bool   // errors that have been logged since the last look without any
 	named   map[uint32]string // the table names that are published; nil: not known
+	pruned  bool              // there was a look that could remove: from then on a difference is somebody's doing
+	refused map[rpdb.Op]bool  // what the kernel refused in the last look
 	unsaved bool              // the last attempt to keep the state failed
 	waiting []call
 }
@@ -131,7 +133,8 @@ func New(o Options) *Agent {
 // String names the task.
 func (a *Agent) String() string { return "agent" }
 
-// Ready is closed after the first look that left the kernel as planned, with nothing too much in it.
+// Ready is closed after the first look that could do all that it wanted, with nothing left over from before. What the kernel
+// refused of it is in the status, and tried again.
 func (a *Agent) Ready() <-chan struct{} { return a.ready }
 
 // Learn takes a lease event before Run has begun: what the spool held.
@@ -190,6 +193,7 @@ func (a *Agent) turn(ctx context.Context) {
 		a.once(err.Error(), func() { a.log.Error("the kernel is not as planned, trying again", zap.Error(err)) })
 		a.pace.retry()
 	case out.postponed > 0:
+		a.stats.LastError = ""
 		a.pace.at(out.postponed)
 	case out.changed:
 		a.pace.soon() // see that it held
@@ -198,9 +202,6 @@ func (a *Agent) turn(ctx context.Context) {
 		a.stats.LastError = ""
 		clear(a.failing)
 		a.pace.succeeded()
-		if a.complete == nil {
-			a.markReady()
-		}
 	}
 	a.release(err)
 }
@@ -255,14 +256,15 @@ func (a *Agent) Submit(ctx context.Context, ev lease.Event) <-chan error {
 // Hook is Submit, and waits.
 func (a *Agent) Hook(ctx context.Context, ev lease.Event) error { return await(ctx, a.Submit(ctx, ev)) }
 
-// Reload takes another configuration and ends a suspension. The protocol number cannot change while running.
-func (a *Agent) Reload(ctx context.Context, cfg config.Config) error {
+// Reload takes another configuration, with the place for its table names, and ends a suspension. The protocol number cannot
+// change while running.
+func (a *Agent) Reload(ctx context.Context, cfg config.Config, names Names) error {
 	return await(ctx, a.submit(ctx, true, func() error {
 		if cfg.Protocol != a.cfg.Protocol {
 			return errors.New("the protocol number changed: restart uplinkd")
 		}
 		a.cfg, a.suspended = cfg, false
-		return nil
+		return a.publishBy(names)
 	}))
 }
 

@@ -159,7 +159,7 @@ func (b *bench) wantRules(n int) {
 }
 
 // uplinkRules is how many rules an uplink of one address has.
-const uplinkRules = 6
+const uplinkRules = 7
 
 func TestHookWaitsForTheKernel(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -280,6 +280,63 @@ func TestKernelFails(t *testing.T) {
 		b.kernel.Fail(nil)
 		time.Sleep(31 * time.Second)
 		b.wantRules(uplinkRules)
+	})
+}
+
+// TestOneRefused: one route that the kernel refuses marks its uplink, and holds up neither READY nor the others; trying again
+// is no drift, and what somebody else does meanwhile still is.
+func TestOneRefused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		b.kernel.AddLink(rpdb.Link{Name: "eth1"})
+		b.must(b.kernel.Addr("eth0", "192.0.2.10/24"), b.kernel.Addr("eth1", "198.51.100.20/24"))
+		b.kernel.Refuse(func(o rpdb.Op) error {
+			if o.Route.Via == netip.MustParseAddr("192.0.2.1") {
+				return errors.New("nexthop has invalid gateway")
+			}
+			return nil
+		})
+		for link, gw := range map[string]string{"eth0": "192.0.2.1", "eth1": "198.51.100.1"} {
+			i, err := b.kernel.Index(link)
+			b.must(err)
+			r := rpdb.Route{Type: rpdb.Unicast, OIF: i, Via: netip.MustParseAddr(gw), Protocol: rpdb.ProtoDHCP}
+			r.Table, r.Dst, r.Metric = rpdb.TableMain, rpdb.IPv4.Any(), uint32(i)
+			b.must(b.kernel.PutRoute(r, false))
+		}
+		b.start()
+		defer func() { b.stop() }()
+		<-b.agent.Ready()
+		time.Sleep(10 * time.Minute)
+		st, err := b.agent.Status(t.Context())
+		b.must(err)
+		if st.Uplinks[0].State != "degraded" || !strings.Contains(strings.Join(st.Uplinks[0].Problems, "\n"), "invalid gateway") {
+			t.Errorf("eth0 is %s: %q", st.Uplinks[0].State, st.Uplinks[0].Problems)
+		}
+		if st.Uplinks[1].State != "up" || st.Stats.Drift != 0 || st.Stats.LastError == "" {
+			t.Errorf("eth1 is %s, %d repairs of drift, last error %q", st.Uplinks[1].State, st.Stats.Drift, st.Stats.LastError)
+		}
+		b.kernel.DelRules(func(r rpdb.Rule) bool { return r.Protocol == config.DefaultProtocol })
+		time.Sleep(time.Second)
+		b.wantRules(2 * uplinkRules)
+		if st, err = b.agent.Status(t.Context()); err != nil || st.Stats.Drift != 1 {
+			t.Errorf("%v: %d repairs of drift, want 1", err, st.Stats.Drift)
+		}
+	})
+}
+
+// TestPruneIsNoDrift: what a former run left over goes at the start, and nobody is blamed for it.
+func TestPruneIsNoDrift(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t).start()
+		b.must(b.kernel.Addr("eth0", "192.0.2.10/24"), b.hook("192.0.2.10", "192.0.2.1"))
+		b.stop()
+		b.disk.s.Tables = map[string]uint32{"eth0": 7001}
+		b.start()
+		defer func() { b.stop() }()
+		time.Sleep(time.Second)
+		if n := b.logs.FilterMessage("drift repaired").Len(); n != 0 {
+			t.Errorf("drift was logged %d times", n)
+		}
 	})
 }
 
@@ -470,9 +527,26 @@ func TestOldProtocol(t *testing.T) {
 		b.stop()
 		cfg := config.Default()
 		cfg.Protocol = 118
-		a := agent.New(agent.Options{Kernel: b.kernel, Store: b.disk, State: b.disk.load(), Config: cfg, Log: zap.NewNop()})
-		b.must(a.Reconcile(t.Context()))
+		heard := make(chan struct{})
+		a := agent.New(agent.Options{
+			Kernel: b.kernel, Store: b.disk, State: b.disk.load(), Config: cfg, Log: zap.NewNop(), Complete: heard,
+		})
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error)
+		go func() { done <- a.Run(ctx) }()
+		time.Sleep(time.Second)
+		if p := b.disk.load().Protocol; p != config.DefaultProtocol {
+			t.Errorf("protocol %d is remembered while rules of %d are there", p, config.DefaultProtocol)
+		}
+		close(heard)
+		<-a.Ready()
 		b.wantRules(0)
+		time.Sleep(time.Second)
+		if p := b.disk.load().Protocol; p != 118 {
+			t.Errorf("protocol %d is remembered", p)
+		}
+		cancel()
+		b.must(<-done)
 		s, _ := b.kernel.Kernel.Snapshot(t.Context())
 		n := 0
 		for _, r := range s.Rules {
@@ -493,7 +567,7 @@ func TestReloadRefuses(t *testing.T) {
 		defer func() { b.stop() }()
 		cfg := config.Default()
 		cfg.Protocol = 118
-		if err := b.agent.Reload(t.Context(), cfg); err == nil || !strings.Contains(err.Error(), "restart uplinkd") {
+		if err := b.agent.Reload(t.Context(), cfg, nil); err == nil || !strings.Contains(err.Error(), "restart uplinkd") {
 			t.Errorf("got %v", err)
 		}
 		b.must(b.agent.Alive(t.Context()))
@@ -534,11 +608,17 @@ func TestNames(t *testing.T) {
 		if len(n.now) != 1 || n.now[b.disk.load().Tables["eth0"]] != "eth0" || n.writes > 2 {
 			t.Errorf("published %v in %d writes", n.now, n.writes)
 		}
+		elsewhere := &names{}
+		b.must(b.agent.Reload(t.Context(), config.Default(), elsewhere))
+		if n.now != nil || len(elsewhere.now) != 1 {
+			t.Errorf("after the move: published %v in the old place, %v in the new", n.now, elsewhere.now)
+		}
 		b.must(b.agent.Flush(t.Context()))
 		b.wantRules(0)
-		if n.now != nil || n.removed == 0 {
-			t.Errorf("still published: %v", n.now)
+		if elsewhere.now != nil || elsewhere.removed == 0 {
+			t.Errorf("still published: %v", elsewhere.now)
 		}
+		b.must(b.agent.Reload(t.Context(), config.Default(), nil))
 		cancel()
 		b.must(<-done)
 	})

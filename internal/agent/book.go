@@ -32,24 +32,40 @@ func (b *book) load(ls []state.StoredLease) {
 	}
 }
 
-// bind takes a new word about an address, and returns the leases that it takes the place of, of other addresses. One
-// that only repeats the last keeps its age: a renewal is no news.
-func (b *book) bind(l state.StoredLease, sole bool) []state.StoredLease {
+// bind takes a new word about an address. One that only repeats the last keeps its age: a renewal is no news.
+func (b *book) bind(l state.StoredLease) {
 	old, had := b.find(l)
 	if had && sameWord(old, l) {
 		l.Seq = old.Seq
 	}
 	l.Seen = had && old.Seen
-	gone := b.remove(func(o state.StoredLease) bool {
-		if o.Index != l.Index || o.Lease.Source != l.Lease.Source {
-			return false
-		}
-		return o.Lease.Address == l.Lease.Address || sole && o.Lease.Address.Is4() == l.Lease.Address.Is4()
-	})
+	b.remove(func(o state.StoredLease) bool { return sameClient(o, l) && o.Lease.Address == l.Lease.Address })
 	b.leases = append(b.leases, l)
 	slices.SortStableFunc(b.leases, func(x, y state.StoredLease) int { return cmp.Compare(x.Seq, y.Seq) })
 	b.bound(l.Index)
-	return slices.DeleteFunc(gone, func(o state.StoredLease) bool { return o.Lease.Address == l.Lease.Address })
+}
+
+// sameClient says whether two leases are one client's, of one link and family.
+func sameClient(a, b state.StoredLease) bool {
+	return a.Index == b.Index && a.Lease.Source == b.Lease.Source && a.Lease.Address.Is4() == b.Lease.Address.Is4()
+}
+
+// superseded drops the leases that a later one of the same client has taken the place of, and returns them. It has only
+// when its own address is on the link: until then anybody could have said so, and the old one still works.
+func (b *book) superseded(s *rpdb.Snapshot) []state.StoredLease {
+	old := make(map[int]bool)
+	for i, l := range b.leases {
+		for _, later := range b.leases[i+1:] {
+			if later.Sole && sameClient(l, later) && hasAddress(s, later.Index, later.Lease.Address) {
+				old[i] = true
+			}
+		}
+	}
+	i := -1
+	return b.remove(func(state.StoredLease) bool {
+		i++
+		return old[i]
+	})
 }
 
 func (b *book) find(l state.StoredLease) (state.StoredLease, bool) {
@@ -166,8 +182,8 @@ func (a *Agent) learnLease(ev lease.Event) error {
 	a.seq++
 	l := state.StoredLease{Index: index, Interface: ev.Interface, Seq: a.seq, Received: time.Now(), Lease: ev.Lease, Problems: ev.Problems}
 	prev, _ := a.book.find(l)
-	l.Lease = ev.Over(prev.Lease)
-	a.forget(a.book.bind(l, ev.Sole))
+	l.Lease, l.Sole = ev.Over(prev.Lease), ev.Sole
+	a.book.bind(l)
 	a.log.Debug("hook", linkField(ev.Interface), sourceField(ev), verbField(ev))
 	return nil
 }

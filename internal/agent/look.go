@@ -34,13 +34,14 @@ func (a *Agent) look(ctx context.Context) (outcome, error) {
 	}
 	a.snap = snap
 	view := a.derive()
-	desired := a.plan(view).State()
+	planned := a.plan(view)
+	desired := planned.State()
 	ops, conflicts := rpdb.Diff(desired, &snap, a.owners...)
 	view.Problems = append(view.Problems, a.strangers(view.Uplinks, conflicts)...)
 	if a.complete != nil {
 		ops = slices.DeleteFunc(ops, func(o rpdb.Op) bool { return o.Verb == rpdb.DelRule || o.Verb == rpdb.DelRoute })
 	}
-	drifted := len(ops) > 0 && a.isDrift(desired, hints)
+	drifted := a.isDrift(desired, ops, hints)
 	if drifted && !a.drift.Allow() {
 		a.hints.Merge(hints)
 		return outcome{postponed: driftBack}, nil
@@ -48,19 +49,33 @@ func (a *Agent) look(ctx context.Context) (outcome, error) {
 	a.report(view, hints, ops, drifted)
 	a.view, a.desired = view, desired
 	a.persist()
-	if err := a.apply(ctx, ops); err != nil {
-		return outcome{}, err
-	}
+	failed := a.apply(ctx, ops)
+	a.blame(planned, ops, failed)
 	a.publish()
-	a.owners = a.owners[:1]
 	a.stats.Looks++
 	a.stats.LastLook = time.Now()
-	return outcome{changed: len(ops) > 0}, nil
+	if a.complete == nil {
+		a.pruned = true
+		a.markReady()
+		if len(failed) == 0 {
+			a.owners = a.owners[:1] // nothing carries a former number any more
+		}
+	}
+	return outcome{changed: len(ops) > 0, postponed: a.rest(hints)}, errors.Join(slices.Collect(maps.Values(failed))...)
+}
+
+// rest is how long to wait where others change things faster than they can be read; 0: not at all.
+func (a *Agent) rest(hints rpdb.Event) time.Duration {
+	if hints.Restless {
+		return 5 * gather
+	}
+	return 0
 }
 
 // derive finds the uplinks of the present snapshot and remembers what the next look needs.
 func (a *Agent) derive() uplink.View {
 	a.book.follow(&a.snap, time.Now())
+	a.forget(a.book.superseded(&a.snap))
 	a.ages = a.ages.Observe(&a.snap, a.unseen)
 	a.seq++
 	a.unseen = a.seq
@@ -77,10 +92,11 @@ func (a *Agent) plan(v uplink.View) plan.Plan {
 	if a.suspended {
 		return plan.Plan{}
 	}
-	return plan.Make(v.Uplinks, a.cfg)
+	return plan.Make(v.Uplinks, v.Others, a.cfg)
 }
 
-// strangers names the routes of others that are in our tables: they are left alone, and may mislead packets.
+// strangers names the routes of others that are in our tables, a line a table: they are left alone, and may mislead
+// packets.
 func (a *Agent) strangers(us []uplink.Uplink, conflicts []rpdb.Conflict) []string {
 	tables := make(map[uint32]bool)
 	for _, n := range a.tables {
@@ -89,37 +105,56 @@ func (a *Agent) strangers(us []uplink.Uplink, conflicts []rpdb.Conflict) []strin
 	for _, u := range us {
 		tables[u.Table] = true
 	}
-	inTheWay := func(r rpdb.Route) bool {
-		return slices.ContainsFunc(conflicts, func(c rpdb.Conflict) bool { return c.Foreign == r })
-	}
+	inTheWay := make(map[rpdb.Route]bool)
 	var ps []string
-	for _, r := range a.snap.Routes {
-		if tables[r.Table] && !slices.Contains(a.owners, r.Protocol) && !inTheWay(r) {
-			ps = append(ps, fmt.Sprintf("route %q in our table is not ours (protocol %d): remove it, or set another table_range",
-				r.Text(a.snap.LinkName), r.Protocol))
-		}
-	}
 	for _, c := range conflicts {
+		inTheWay[c.Foreign] = true
 		ps = append(ps, fmt.Sprintf("route %q cannot be added: %q of protocol %d has its place",
 			c.Want.Text(a.snap.LinkName), c.Foreign.Text(a.snap.LinkName), c.Foreign.Protocol))
+	}
+	found := make(map[uint32][]rpdb.Route)
+	for _, r := range a.snap.Routes {
+		if tables[r.Table] && !slices.Contains(a.owners, r.Protocol) && !inTheWay[r] {
+			found[r.Table] = append(found[r.Table], r)
+		}
+	}
+	for _, t := range slices.Sorted(maps.Keys(found)) {
+		ps = append(ps, fmt.Sprintf("table %d has routes that are not ours (%d, as %q of protocol %d): remove them, or set another table_range",
+			t, len(found[t]), found[t][0].Text(a.snap.LinkName), found[t][0].Protocol))
 	}
 	return ps
 }
 
-// apply does the operations and joins what failed.
-func (a *Agent) apply(ctx context.Context, ops []rpdb.Op) error {
+// apply does the operations. It returns the errors of those that failed, by their place.
+func (a *Agent) apply(ctx context.Context, ops []rpdb.Op) map[int]error {
 	if len(ops) == 0 {
 		return nil
 	}
-	var errs []error
+	failed := make(map[int]error)
 	for i, err := range a.kernel.Apply(ctx, ops) {
 		a.stats.Ops++
 		if err != nil {
-			errs = append(errs, err)
+			failed[i] = err
 		}
 		a.log.Debug("kernel", zap.Stringer("verb", ops[i].Verb), zap.String("what", a.opText(ops[i])), zap.Error(err))
 	}
-	return errors.Join(errs...)
+	return failed
+}
+
+// blame marks the uplinks whose rules or routes the kernel refused as degraded, and remembers what it refused, so that
+// trying again is not taken for somebody's interference.
+func (a *Agent) blame(planned plan.Plan, ops []rpdb.Op, failed map[int]error) {
+	a.refused = make(map[rpdb.Op]bool, len(failed))
+	for i, err := range failed {
+		a.refused[ops[i]] = true
+		name := planned.Owner(ops[i])
+		for j := range a.view.Uplinks {
+			if u := &a.view.Uplinks[j]; u.Name == name {
+				u.State = uplink.Degraded
+				u.Problems = append(u.Problems, err.Error())
+			}
+		}
+	}
 }
 
 func (a *Agent) opText(o rpdb.Op) string {
@@ -149,7 +184,7 @@ func storeHeld(hs []uplink.Held, s *rpdb.Snapshot) []state.Held {
 	out := make([]state.Held, len(hs))
 	for i, h := range hs {
 		out[i] = state.Held{
-			Index: h.Link, Interface: s.LinkName(h.Link), Address: h.Addr, Class: h.Class.String(), Gateway: h.Gateway, Onlink: h.Onlink,
+			Index: h.Link, Interface: s.LinkName(h.Link), Address: h.Addr, Class: h.Class.String(), Gateway: h.Gateway, Onlink: h.Onlink, Fell: h.Fell,
 		}
 	}
 	return out
@@ -158,7 +193,7 @@ func storeHeld(hs []uplink.Held, s *rpdb.Snapshot) []state.Held {
 func loadHeld(hs []state.Held) []uplink.Held {
 	out := make([]uplink.Held, len(hs))
 	for i, h := range hs {
-		out[i] = uplink.Held{Link: h.Index, Addr: h.Address, Class: uplink.ParseClass(h.Class), Gateway: h.Gateway, Onlink: h.Onlink}
+		out[i] = uplink.Held{Link: h.Index, Addr: h.Address, Class: uplink.ParseClass(h.Class), Gateway: h.Gateway, Onlink: h.Onlink, Fell: h.Fell}
 	}
 	return out
 }
@@ -189,6 +224,19 @@ func (a *Agent) publish() {
 	for _, p := range problems {
 		a.log.Warn("a table name is not published", problemField(p))
 	}
+}
+
+// publishBy changes the place where table names are published; nil: nowhere. Those in the old place go.
+func (a *Agent) publishBy(names Names) error {
+	old := a.names
+	if names == old {
+		return nil
+	}
+	a.names, a.named = names, nil
+	if old == nil {
+		return nil
+	}
+	return old.Remove()
 }
 
 // tableNames are the names of all known tables, of absent uplinks too: a number belongs to a name for good.

@@ -42,8 +42,9 @@ func gatewayText(g uplink.Gateway) string {
 
 // isDrift says whether a difference is somebody else's doing: what we want is what we wanted, and neither links nor
 // addresses changed, whose routes the kernel flushes by itself without a word.
-func (a *Agent) isDrift(desired rpdb.State, hints rpdb.Event) bool {
-	return a.stats.Looks > 0 && a.stats.LastError == "" && !hints.Links && !hints.Addresses && sameState(a.desired, desired)
+func (a *Agent) isDrift(desired rpdb.State, ops []rpdb.Op, hints rpdb.Event) bool {
+	fresh := slices.ContainsFunc(ops, func(o rpdb.Op) bool { return !a.refused[o] })
+	return fresh && a.pruned && !hints.Links && !hints.Addresses && sameState(a.desired, desired)
 }
 
 func sameState(a, b rpdb.State) bool {

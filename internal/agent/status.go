@@ -11,7 +11,7 @@ import (
 
 // Stats counts what the agent did since it started.
 type Stats struct {
-	Looks     uint64 // looks that left the kernel as planned
+	Looks     uint64 // looks that came to their end
 	Ops       uint64 // operations tried
 	Drift     uint64 // repairs of what somebody else undid
 	Overruns  uint64 // times that events were lost
@@ -31,14 +31,17 @@ type Status struct {
 
 // Status asks the agent what it knows.
 func (a *Agent) Status(ctx context.Context) (Status, error) {
-	var s Status
+	got := make(chan Status, 1)
 	err := await(ctx, a.submit(ctx, false, func() error {
-		s = Status{
+		got <- Status{
 			Protocol: a.cfg.Protocol, Suspended: a.suspended,
 			Uplinks: slices.Clone(a.view.Uplinks), Leases: slices.Clone(a.book.leases),
 			Problems: slices.Clone(a.view.Problems), Stats: a.stats,
 		}
 		return nil
 	}))
-	return s, err
+	if err != nil {
+		return Status{}, err
+	}
+	return <-got, nil
 }

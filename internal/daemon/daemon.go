@@ -209,7 +209,7 @@ func (d *Daemon) reload(ctx context.Context) error {
 		d.tell("reloading", d.notifier.Reloading)
 		cfg, err := config.Load(d.options.ConfigFile)
 		if err == nil {
-			err = d.agent.Reload(ctx, cfg)
+			err = d.agent.Reload(ctx, cfg, namesOf(cfg))
 		}
 		if err != nil {
 			d.log.Error("the configuration stays as it was", zap.Error(err))

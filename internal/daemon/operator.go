@@ -83,7 +83,7 @@ func controlLease(l state.StoredLease) control.Lease {
 	return out
 }
 
-// names publishes table names in rt_tables.d.
+// names publishes table names in rt_tables.d. It is comparable: the agent asks whether the place changed.
 type names struct {
 	dir      string
 	protocol uint8

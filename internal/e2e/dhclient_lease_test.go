@@ -68,8 +68,8 @@ func dhclientSlash32(h *dhcpHost) {
 	h.bindBoth()
 	h.eventuallyWorks(h.a, h.b)
 	want := strings.ReplaceAll(h.b.full(), "inet route 198.51.100.0/24 dev eth2 table eth2 scope link src 198.51.100.20\n", "")
+	want = strings.ReplaceAll(want, "inet rule 4190: from 198.51.100.20 to 198.51.100.0/24 lookup main suppress_prefixlength 24\n", "")
 	want = strings.ReplaceAll(want, "table eth2 src 198.51.100.20", "table eth2 src 198.51.100.20 onlink")
-
 	h.eventuallyIs("eth2", want, func() string { return h.b.state() })
 	h.b.release()
 	h.eventuallyIs("eth2", "", func() string { return h.b.state() })

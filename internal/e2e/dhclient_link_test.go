@@ -184,7 +184,8 @@ func (h *dhcpHost) eventuallyWorks(links ...*dhcpLink) {
 // full is the rules and routes of an uplink that works.
 func (l *dhcpLink) full() string {
 	a, dev := l.addr(), l.Dev
-	return fmt.Sprintf(`inet rule 4200: from %[1]v lookup %[2]s suppress_prefixlength 0
+	return fmt.Sprintf(`inet rule 4190: from %[1]v to %[4]v lookup main suppress_prefixlength %[5]d
+inet rule 4200: from %[1]v lookup %[2]s suppress_prefixlength 0
 inet rule 4300: from %[1]v lookup main suppress_prefixlength 1
 inet rule 4400: from %[1]v lookup %[2]s
 inet rule 4500: from %[1]v unreachable
@@ -192,7 +193,7 @@ inet rule 4600: from all oif %[2]s lookup main suppress_prefixlength 1
 inet rule 4610: from all oif %[2]s lookup %[2]s
 inet route default via %[3]v dev %[2]s table %[2]s src %[1]v
 inet route %[4]v dev %[2]s table %[2]s scope link src %[1]v
-`, a, dev, l.router, l.lease.Masked())
+`, a, dev, l.router, l.lease.Masked(), l.lease.Bits())
 }
 
 // state is the IPv4 rules and routes that the link has now: those of the device, of its address, and of more addresses.

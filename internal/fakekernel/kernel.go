@@ -23,7 +23,7 @@ type Kernel struct {
 	rules  []rpdb.Rule
 	index  int // the last one given to a link
 	events chan rpdb.Event
-	fail   error // what the next operations end with; nil: they work
+	refuse func(rpdb.Op) error // what an operation ends with; nil: it works
 }
 
 // New is a namespace with lo, up, and the kernel's own rules.
@@ -65,10 +65,13 @@ func (k *Kernel) emit(ev rpdb.Event) {
 }
 
 // Fail makes all operations of Apply end with err; nil lets them work again.
-func (k *Kernel) Fail(err error) {
+func (k *Kernel) Fail(err error) { k.Refuse(func(rpdb.Op) error { return err }) }
+
+// Refuse makes the operations of Apply for which it gives an error end with that.
+func (k *Kernel) Refuse(refuse func(rpdb.Op) error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.fail = err
+	k.refuse = refuse
 }
 
 // Apply does operations as the kernel does.
@@ -77,7 +80,10 @@ func (k *Kernel) Apply(_ context.Context, ops []rpdb.Op) []error {
 	defer k.mu.Unlock()
 	errs := make([]error, len(ops))
 	for i, o := range ops {
-		if errs[i] = k.fail; k.fail == nil {
+		if k.refuse != nil {
+			errs[i] = k.refuse(o)
+		}
+		if errs[i] == nil {
 			errs[i] = k.apply(o)
 		}
 	}

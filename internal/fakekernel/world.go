@@ -209,11 +209,31 @@ func (k *Kernel) DelAddr(dev, cidr string) error {
 	if at < 0 {
 		return unix.EADDRNOTAVAIL
 	}
-	gone := k.addrs[at]
-	k.addrs = slices.Delete(k.addrs, at, at+1)
-	k.disconnect(gone)
+	for _, gone := range k.withSecondaries(at) {
+		k.addrs = slices.DeleteFunc(k.addrs, func(a rpdb.Address) bool { return a == gone })
+		k.disconnect(gone)
+	}
 	k.emit(rpdb.Event{Addresses: true})
 	return nil
+}
+
+// withSecondaries is an address and those that go with it: the first IPv4 address of a subnet on a link takes the others
+// of the subnet along (promote_secondaries is off by default). The secondaries go first.
+func (k *Kernel) withSecondaries(at int) []rpdb.Address {
+	primary := k.addrs[at]
+	same := func(a rpdb.Address) bool {
+		return a.Link == primary.Link && a.Prefix.Masked() == primary.Prefix.Masked() && a.Prefix.Addr().Is4() && !a.Peer.IsValid()
+	}
+	if !same(primary) || slices.IndexFunc(k.addrs, same) != at {
+		return []rpdb.Address{primary}
+	}
+	var all []rpdb.Address
+	for _, a := range k.addrs[at+1:] {
+		if same(a) {
+			all = append(all, a)
+		}
+	}
+	return append(all, primary)
 }
 
 func (k *Kernel) disconnect(gone rpdb.Address) {

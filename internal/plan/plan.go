@@ -6,6 +6,7 @@ package plan
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"github.com/uplinkd/uplinkd/internal/config"
 	"github.com/uplinkd/uplinkd/internal/rpdb"
@@ -14,11 +15,14 @@ import (
 
 // The steps of our block of priorities, as offsets from its base. Each has room after it.
 const (
-	StepMark       = 0   // fwmark M/MASK lookup T: what the user said explicitly wins
+	StepLocal      = 0   // lookup local, where somebody has moved that behind our block
+	StepMark       = 10  // fwmark M/MASK lookup T: what the user said explicitly wins
 	StepIIFMain    = 100 // iif IF lookup main, less its default route: the LANs still see each other
 	StepIIF        = 110 // iif IF lookup T
+	StepCloser     = 190 // from A to SUBNET lookup main, less SUBNET: what main knows closer, as a virtual machine's address
 	StepSubnet     = 200 // from A lookup T, less its default route: two NICs in one subnet stay apart
 	StepMain       = 300 // from A lookup main, less its default routes: LAN, VPN and containers keep working
+	StepBeside     = 310 // from A lookup X, less its default routes: tables that somebody else has looked up beside main
 	StepDefault    = 400 // from A lookup T: a reply leaves by the link that it came in on
 	StepFence      = 500 // from A unreachable: never by another uplink
 	StepDeviceMain = 600 // oif IF lookup main, less its default routes: what is routed by IF stays so
@@ -57,6 +61,21 @@ type Plan struct {
 	Routes []Route
 }
 
+// Owner is the name of the uplink that an operation is for; empty where the plan has nothing of the kind.
+func (p Plan) Owner(op rpdb.Op) string {
+	switch op.Verb {
+	case rpdb.AddRule:
+		if i := slices.IndexFunc(p.Rules, func(r Rule) bool { return r.Rule == op.Rule }); i >= 0 {
+			return p.Rules[i].Uplink
+		}
+	case rpdb.AddRoute, rpdb.ReplaceRoute:
+		if i := slices.IndexFunc(p.Routes, func(r Route) bool { return r.Route == op.Route }); i >= 0 {
+			return p.Routes[i].Uplink
+		}
+	}
+	return ""
+}
+
 // State is the plan without its reasons.
 func (p Plan) State() rpdb.State {
 	s := rpdb.State{Rules: make([]rpdb.Rule, len(p.Rules)), Routes: make([]rpdb.Route, len(p.Routes))}
@@ -69,9 +88,13 @@ func (p Plan) State() rpdb.State {
 	return s
 }
 
+// maxBeside is how many foreign tables are asked for each address: each costs every packet a rule, and there is room for
+// no more before StepDefault.
+const maxBeside = 8
+
 // Make plans for uplinks that have their table numbers. An uplink without one is left out.
-func Make(us []uplink.Uplink, cfg config.Config) Plan {
-	b := builder{cfg: cfg, rules: make(map[rpdb.Rule]bool), routes: make(map[rpdb.RouteKey]bool)}
+func Make(us []uplink.Uplink, others uplink.Others, cfg config.Config) Plan {
+	b := builder{cfg: cfg, others: others, rules: make(map[rpdb.Rule]bool), routes: make(map[rpdb.RouteKey]bool)}
 	for _, u := range us {
 		if u.Table == 0 {
 			continue
@@ -79,11 +102,12 @@ func Make(us []uplink.Uplink, cfg config.Config) Plan {
 		b.u = u
 		if u.State != uplink.Down {
 			b.planRoutes()
+			b.local()
 			b.steering()
 			b.device()
 		}
 		for _, a := range u.Addresses {
-			if !a.Shared {
+			if !a.Left {
 				b.address(a)
 			}
 		}
@@ -94,6 +118,7 @@ func Make(us []uplink.Uplink, cfg config.Config) Plan {
 // builder collects the plan of one uplink after another.
 type builder struct {
 	cfg    config.Config
+	others uplink.Others
 	u      uplink.Uplink
 	plan   Plan
 	rules  map[rpdb.Rule]bool
@@ -104,33 +129,42 @@ type builder struct {
 func (b *builder) planRoutes() {
 	for _, a := range b.u.Addresses {
 		if a.Subnet.IsValid() {
-			b.route(a.Subnet, netip.Addr{}, a.Addr, false, fmt.Sprintf("the subnet of %s", a.Addr))
+			b.route(rpdb.Route{RouteKey: rpdb.RouteKey{Dst: a.Subnet}, Src: a.Addr}, fmt.Sprintf("the subnet of %s", a.Addr))
 		}
 		if a.Peer.IsValid() {
-			b.route(a.Peer.Masked(), netip.Addr{}, a.Addr, false, fmt.Sprintf("the other end of %s", a.Addr))
+			b.route(rpdb.Route{RouteKey: rpdb.RouteKey{Dst: a.Peer.Masked()}, Src: a.Addr}, fmt.Sprintf("the other end of %s", a.Addr))
 		}
 	}
 	for _, g := range b.u.Gateways {
-		b.route(g.Family.Any(), g.Via, g.Src, g.Onlink, "gateway by "+g.Source)
+		b.route(rpdb.Route{
+			RouteKey: rpdb.RouteKey{Dst: g.Family.Any()}, Via: g.Via.WithZone(""), Src: g.Src, Onlink: g.Onlink, Metrics: g.Metrics,
+		}, "gateway by "+g.Source)
 	}
 }
 
-func (b *builder) route(dst netip.Prefix, via, src netip.Addr, onlink bool, why string) {
-	r := rpdb.Route{
-		RouteKey: rpdb.RouteKey{Table: b.u.Table, Dst: dst},
-		Type:     rpdb.Unicast, Via: via.WithZone(""), OIF: b.u.Link.Index, Src: src, Onlink: onlink, Protocol: b.cfg.Protocol,
-	}
+// route adds a route of the uplink's table; what all of them have in common is filled in.
+func (b *builder) route(r rpdb.Route, why string) {
+	r.Table, r.Type, r.OIF, r.Protocol = b.u.Table, rpdb.Unicast, b.u.Link.Index, b.cfg.Protocol
 	if r.Family() == rpdb.IPv6 {
 		r.Metric = metricIPv6
-		if dst.Bits() != 0 {
+		if r.Dst.Bits() != 0 {
 			r.Src = netip.Addr{} // the kernel's own choice within the subnet is the better one (RFC 6724)
 		}
-	} else if !via.IsValid() {
+	} else if !r.Via.IsValid() {
 		r.Scope = rpdb.ScopeLink
 	}
 	if !b.routes[r.RouteKey] {
 		b.routes[r.RouteKey] = true
 		b.plan.Routes = append(b.plan.Routes, Route{Route: r, Uplink: b.u.Name, Why: why})
+	}
+}
+
+// local puts table local before our rules where it is not: packets between the host's own addresses would leave it.
+func (b *builder) local() {
+	for _, f := range b.others.NoLocal {
+		if _, ok := b.u.Gateway(f); ok {
+			b.rule(StepLocal, rpdb.Rule{Family: f, Table: rpdb.TableLocal}, "the rule of table local stands behind ours")
+		}
 	}
 }
 
@@ -177,12 +211,9 @@ func (b *builder) device() {
 func (b *builder) address(a uplink.Address) {
 	from := rpdb.Rule{Family: rpdb.FamilyOf(a.Addr), Src: rpdb.HostPrefix(a.Addr)}
 	if b.u.State != uplink.Down {
+		b.near(from)
 		r := from
-		r.Table, r.Suppress = b.u.Table, rpdb.Suppress(subnetSuppress)
-		b.rule(StepSubnet, r, "its own subnets by its own link")
-		r.Table, r.Suppress = rpdb.TableMain, rpdb.Suppress(mainSuppress)
-		b.rule(StepMain, r, "LAN, VPN and containers stay in reach")
-		r.Table, r.Suppress = b.u.Table, rpdb.Limit{}
+		r.Table = b.u.Table
 		b.rule(StepDefault, r, "replies leave by the link that they came in on")
 		if b.u.Settings.ToRules {
 			b.rule(StepTo, rpdb.Rule{Family: from.Family, Dst: from.Src, Table: b.u.Table}, "to_rules of the configuration")
@@ -192,6 +223,31 @@ func (b *builder) address(a uplink.Address) {
 		r := from
 		r.Action = rpdb.ActUnreachable
 		b.rule(StepFence, r, "the fence: never by another uplink")
+	}
+}
+
+// near plans the rules of a source address for all that is closer than the Internet: the uplink's own subnets, unless main
+// knows a part of them better, and then all that main, and the tables that others have beside it, know.
+func (b *builder) near(from rpdb.Rule) {
+	r := from
+	for _, a := range b.u.Addresses {
+		if a.Subnet.IsValid() && rpdb.FamilyOf(a.Addr) == from.Family {
+			r.Dst, r.Table, r.Suppress = a.Subnet, rpdb.TableMain, rpdb.Suppress(uint8(a.Subnet.Bits()))
+			b.rule(StepCloser, r, "what main knows closer than the subnet stays there")
+		}
+	}
+	r = from
+	r.Table, r.Suppress = b.u.Table, rpdb.Suppress(subnetSuppress)
+	b.rule(StepSubnet, r, "its own subnets by its own link")
+	r.Table, r.Suppress = rpdb.TableMain, rpdb.Suppress(mainSuppress)
+	b.rule(StepMain, r, "LAN, VPN and containers stay in reach")
+	step := uint32(StepBeside)
+	for _, t := range b.others.Tables {
+		if t.Family == from.Family && step < StepBeside+maxBeside {
+			r.Table = t.Number
+			b.rule(step, r, "somebody else has this table asked beside main")
+			step++
+		}
 	}
 }
 

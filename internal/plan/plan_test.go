@@ -48,7 +48,9 @@ func dsl() uplink.Uplink {
 }
 
 func TestMake(t *testing.T) {
-	want := `inet 4200: from 192.0.2.10 lookup 7001 suppress_prefixlength 0  # dsl: its own subnets by its own link
+	want := `inet 4190: from 192.0.2.10 to 192.0.2.0/24 lookup main suppress_prefixlength 24  # dsl: what main knows closer than the subnet stays there
+inet6 4190: from 2001:db8::10 to 2001:db8::/64 lookup main suppress_prefixlength 64  # dsl: what main knows closer than the subnet stays there
+inet 4200: from 192.0.2.10 lookup 7001 suppress_prefixlength 0  # dsl: its own subnets by its own link
 inet6 4200: from 2001:db8::10 lookup 7001 suppress_prefixlength 0  # dsl: its own subnets by its own link
 inet 4300: from 192.0.2.10 lookup main suppress_prefixlength 1  # dsl: LAN, VPN and containers stay in reach
 inet6 4300: from 2001:db8::10 lookup main suppress_prefixlength 1  # dsl: LAN, VPN and containers stay in reach
@@ -64,14 +66,14 @@ inet 192.0.2.0/24 dev eth0 table 7001 scope link src 192.0.2.10  # dsl: the subn
 inet6 2001:db8::/64 dev eth0 table 7001 metric 1024  # dsl: the subnet of 2001:db8::10
 inet default via 192.0.2.1 dev eth0 table 7001 src 192.0.2.10  # dsl: gateway by dhclient
 inet6 default via fe80::1 dev eth0 table 7001 metric 1024  # dsl: gateway by route proto ra`
-	if d := cmp.Diff(want, text(plan.Make([]uplink.Uplink{dsl()}, config.Default()))); d != "" {
+	if d := cmp.Diff(want, text(plan.Make([]uplink.Uplink{dsl()}, uplink.Others{}, config.Default()))); d != "" {
 		t.Errorf("(-want +got):\n%s", d)
 	}
 }
 
 // TestMakeVariants compares with the plain plan: the lines that go, and those that come.
 func TestMakeVariants(t *testing.T) {
-	plain := strings.Split(text(plan.Make([]uplink.Uplink{dsl()}, config.Default())), "\n")
+	plain := strings.Split(text(plan.Make([]uplink.Uplink{dsl()}, uplink.Others{}, config.Default())), "\n")
 	for _, tc := range []struct {
 		name   string
 		change func(u *uplink.Uplink)
@@ -79,9 +81,9 @@ func TestMakeVariants(t *testing.T) {
 		come   []string
 	}{
 		{"no fence", func(u *uplink.Uplink) { u.Settings.Fence = false }, 2, nil},
-		{"no table", func(u *uplink.Uplink) { u.Table = 0 }, 16, nil},
-		{"link down: only the fence stands", func(u *uplink.Uplink) { u.State = uplink.Down }, 14, nil},
-		{"another link has the address", func(u *uplink.Uplink) { u.Addresses[0].Shared = true }, 4, nil},
+		{"no table", func(u *uplink.Uplink) { u.Table = 0 }, 18, nil},
+		{"link down: only the fence stands", func(u *uplink.Uplink) { u.State = uplink.Down }, 16, nil},
+		{"the address is left to others", func(u *uplink.Uplink) { u.Addresses[0].Left = true }, 5, nil},
 		{"a further uplink of its link has no oif rules", func(u *uplink.Uplink) { u.Primary = false }, 4, nil},
 		{"no IPv6 gateway any more", func(u *uplink.Uplink) { u.Gateways = u.Gateways[:1] }, 3, nil},
 		{"to_rules", func(u *uplink.Uplink) { u.Settings.ToRules = true }, 0, []string{
@@ -89,8 +91,8 @@ func TestMakeVariants(t *testing.T) {
 			"inet6 4700: from all to 2001:db8::10 lookup 7001  # dsl: to_rules of the configuration",
 		}},
 		{"fwmark", func(u *uplink.Uplink) { u.Settings.Mark, u.Settings.Mask = 0x100, 0xff00 }, 0, []string{
-			"inet 4000: from all fwmark 0x100/0xff00 lookup 7001  # dsl: fwmark of the configuration",
-			"inet6 4000: from all fwmark 0x100/0xff00 lookup 7001  # dsl: fwmark of the configuration",
+			"inet 4010: from all fwmark 0x100/0xff00 lookup 7001  # dsl: fwmark of the configuration",
+			"inet6 4010: from all fwmark 0x100/0xff00 lookup 7001  # dsl: fwmark of the configuration",
 		}},
 		{"iif", func(u *uplink.Uplink) { u.Settings.IIF = []string{"lan0"}; u.Gateways = u.Gateways[:1] }, 3, []string{
 			"inet 4100: from all iif lan0 lookup main suppress_prefixlength 1  # dsl: what arrives on lan0 leaves by this uplink",
@@ -107,7 +109,7 @@ func TestMakeVariants(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			u := dsl()
 			tc.change(&u)
-			got := strings.Split(text(plan.Make([]uplink.Uplink{u}, config.Default())), "\n")
+			got := strings.Split(text(plan.Make([]uplink.Uplink{u}, uplink.Others{}, config.Default())), "\n")
 			come := slices.DeleteFunc(slices.Clone(got), func(l string) bool { return l == "" || slices.Contains(plain, l) })
 			gone := slices.DeleteFunc(slices.Clone(plain), func(l string) bool { return slices.Contains(got, l) })
 			if !slices.Equal(come, tc.come) || len(gone) != tc.gone {
@@ -122,7 +124,7 @@ func TestPointToPoint(t *testing.T) {
 	u := dsl()
 	u.Addresses = []uplink.Address{{Addr: addr("10.64.0.100"), Bits: 32, Peer: prefix("10.64.0.1/32")}}
 	u.Gateways = []uplink.Gateway{{Family: rpdb.IPv4, Src: addr("10.64.0.100"), Source: "point-to-point link"}}
-	got := text(plan.Make([]uplink.Uplink{u}, config.Default()))
+	got := text(plan.Make([]uplink.Uplink{u}, uplink.Others{}, config.Default()))
 	for _, want := range []string{
 		"inet 10.64.0.1 dev eth0 table 7001 scope link src 10.64.0.100  # dsl: the other end of 10.64.0.100",
 		"inet default dev eth0 table 7001 scope link src 10.64.0.100  # dsl: gateway by point-to-point link",
@@ -137,7 +139,7 @@ func TestPointToPoint(t *testing.T) {
 func TestOnce(t *testing.T) {
 	u := dsl()
 	u.Addresses = append(u.Addresses, uplink.Address{Addr: addr("192.0.2.11"), Bits: 24, Subnet: prefix("192.0.2.0/24")})
-	p := plan.Make([]uplink.Uplink{u, u}, config.Default())
+	p := plan.Make([]uplink.Uplink{u, u}, uplink.Others{}, config.Default())
 	s := p.State()
 	for i, r := range s.Rules {
 		if slices.Index(s.Rules, r) != i {
@@ -149,7 +151,55 @@ func TestOnce(t *testing.T) {
 			t.Errorf("twice: %+v", r.RouteKey)
 		}
 	}
-	if len(s.Rules) != 16 || len(s.Routes) != 4 {
-		t.Errorf("%d rules and %d routes, want 16 and 4", len(s.Rules), len(s.Routes))
+	if len(s.Rules) != 19 || len(s.Routes) != 4 {
+		t.Errorf("%d rules and %d routes, want 19 and 4", len(s.Rules), len(s.Routes))
+	}
+}
+
+// TestOthers: tables that somebody else has looked up beside main are asked like main; table local is put before ours where it
+// is not there any more.
+func TestOthers(t *testing.T) {
+	others := uplink.Others{
+		Tables:  []uplink.Table{{Family: rpdb.IPv4, Number: 52}, {Family: rpdb.IPv6, Number: 52}, {Family: rpdb.IPv4, Number: 99}},
+		NoLocal: []rpdb.Family{rpdb.IPv4},
+	}
+	got := text(plan.Make([]uplink.Uplink{dsl()}, others, config.Default()))
+	for _, want := range []string{
+		"inet 4000: from all lookup local  # dsl: the rule of table local stands behind ours",
+		"inet 4310: from 192.0.2.10 lookup 52 suppress_prefixlength 1  # dsl: somebody else has this table asked beside main",
+		"inet6 4310: from 2001:db8::10 lookup 52 suppress_prefixlength 1  # dsl: somebody else has this table asked beside main",
+		"inet 4311: from 192.0.2.10 lookup 99 suppress_prefixlength 1  # dsl: somebody else has this table asked beside main",
+	} {
+		if !strings.Contains(got, want) {
+			t.Errorf("no %q in\n%s", want, got)
+		}
+	}
+	if strings.Contains(got, "inet6 4000:") || strings.Contains(got, "inet6 4311:") {
+		t.Errorf("IPv6 has what is IPv4's:\n%s", got)
+	}
+}
+
+// TestMetrics: the default route has the metrics of the route that its gateway is known from.
+func TestMetrics(t *testing.T) {
+	u := dsl()
+	u.Gateways[0].Metrics = "mtu"
+	for _, r := range plan.Make([]uplink.Uplink{u}, uplink.Others{}, config.Default()).Routes {
+		if want := r.Dst == rpdb.IPv4.Any(); (r.Metrics == "mtu") != want {
+			t.Errorf("%s has metrics %q", r.Dst, r.Metrics)
+		}
+	}
+}
+
+func TestOwner(t *testing.T) {
+	p := plan.Make([]uplink.Uplink{dsl()}, uplink.Others{}, config.Default())
+	for _, op := range []rpdb.Op{
+		{Verb: rpdb.AddRule, Rule: p.Rules[3].Rule}, {Verb: rpdb.AddRoute, Route: p.Routes[1].Route}, {Verb: rpdb.ReplaceRoute, Route: p.Routes[0].Route},
+	} {
+		if got := p.Owner(op); got != "dsl" {
+			t.Errorf("%v is %q's", op.Verb, got)
+		}
+	}
+	if got := p.Owner(rpdb.Op{Verb: rpdb.DelRule, Rule: p.Rules[0].Rule}) + p.Owner(rpdb.Op{Verb: rpdb.AddRule}); got != "" {
+		t.Errorf("what is not in the plan is %q's", got)
 	}
 }

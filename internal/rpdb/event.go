@@ -7,6 +7,7 @@ import "fmt"
 type Event struct {
 	Links, Addresses, Routes, Rules bool
 	Overrun                         bool      // the receive buffer overflowed: anything may have changed
+	Restless                        bool      // others changed things faster than a snapshot could be taken: look again later
 	By                              []Culprit // who deleted rules or routes of ours, as far as it is known
 }
 
@@ -24,6 +25,7 @@ func (e *Event) Merge(o Event) {
 	e.Routes = e.Routes || o.Routes
 	e.Rules = e.Rules || o.Rules
 	e.Overrun = e.Overrun || o.Overrun
+	e.Restless = e.Restless || o.Restless
 	for _, c := range o.By {
 		if len(e.By) < 8 && !contains(e.By, c) {
 			e.By = append(e.By, c)

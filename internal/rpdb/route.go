@@ -29,6 +29,16 @@ const (
 	ScopeHost     Scope = 254
 )
 
+// Preference is a router's preference (RFC 4191 section 2.1), so that the greater one is preferred.
+type Preference int8
+
+// The preferences; all but those of router advertisements are medium.
+const (
+	PrefLow    Preference = -1
+	PrefMedium Preference = 0
+	PrefHigh   Preference = 1
+)
+
 // The routing protocols (rtm_protocol) that say who put a route there.
 const (
 	ProtoRedirect uint8 = 1
@@ -49,14 +59,18 @@ type RouteKey struct {
 // Route is one entry of a routing table. It is comparable. A multipath route is listed once a next hop.
 type Route struct {
 	RouteKey
-	Type      RouteType
-	Scope     Scope
-	Via       netip.Addr // the next hop, of either family (RTA_VIA); invalid on a link without one
-	OIF       int        // the ifindex of the outgoing link
-	Src       netip.Addr // the preferred source address (RTA_PREFSRC); invalid: none
-	Onlink    bool       // RTNH_F_ONLINK: the next hop is on the link although no subnet says so
-	Protocol  uint8      // rtm_protocol: who put it there
-	Multipath bool       // one of several next hops of a foreign route
+	Type     RouteType
+	Scope    Scope
+	Via      netip.Addr // the next hop, of either family (RTA_VIA); invalid on a link without one
+	OIF      int        // the ifindex of the outgoing link
+	Src      netip.Addr // the preferred source address (RTA_PREFSRC); invalid: none
+	Onlink   bool       // RTNH_F_ONLINK: the next hop is on the link although no subnet says so
+	Protocol uint8      // rtm_protocol: who put it there
+	Pref     Preference // what an IPv6 router said of itself (RTA_PREF)
+	// Metrics are the route's MTU, MSS, window and the like: the octets of RTA_METRICS as the kernel gave them, to be given
+	// back to it. They are not Metric, which the kernel calls priority.
+	Metrics   string
+	Multipath bool // one of several next hops of a foreign route
 }
 
 // Family is the family of the destination.

@@ -146,7 +146,7 @@ func (s *script) daemon(command string, args []string) error {
 		if err != nil {
 			return err
 		}
-		return s.agent.Reload(ctx, cfg)
+		return s.agent.Reload(ctx, cfg, nil)
 	case "flush":
 		return s.agent.Flush(ctx)
 	case "lease", "release", "fail":

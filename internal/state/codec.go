@@ -42,6 +42,7 @@ type storedLease struct {
 	Received  time.Time   `json:"received"`
 	Lease     lease.Lease `json:"lease"`
 	Seen      bool        `json:"seen,omitzero"`
+	Sole      bool        `json:"sole,omitzero"`
 }
 
 type held struct {
@@ -51,6 +52,7 @@ type held struct {
 	Class     string     `json:"class"`
 	Gateway   netip.Addr `json:"gateway,omitzero"`
 	Onlink    bool       `json:"onlink,omitzero"`
+	Fell      bool       `json:"fell,omitzero"`
 }
 
 // encode writes a state as its file, the same bytes for the same state.
@@ -67,10 +69,10 @@ func encode(s State) ([]byte, error) {
 		out.Tables[escape(name)] = table
 	}
 	for _, l := range s.Leases {
-		out.Leases = append(out.Leases, storedLease{l.Index, escape(l.Interface), l.Seq, l.Received.UTC(), l.Lease, l.Seen})
+		out.Leases = append(out.Leases, storedLease{l.Index, escape(l.Interface), l.Seq, l.Received.UTC(), l.Lease, l.Seen, l.Sole})
 	}
 	for _, h := range s.Held {
-		out.Held = append(out.Held, held{h.Index, escape(h.Interface), h.Address, h.Class, h.Gateway, h.Onlink})
+		out.Held = append(out.Held, held{h.Index, escape(h.Interface), h.Address, h.Class, h.Gateway, h.Onlink, h.Fell})
 	}
 	data, err := json.MarshalIndent(out, "", "  ")
 	if err != nil {
@@ -195,7 +197,7 @@ func decodeLease(data []byte) (StoredLease, error) {
 		return StoredLease{}, err
 	}
 	return StoredLease{
-		Index: in.Index, Interface: name, Seq: in.Seq, Received: in.Received, Lease: in.Lease, Seen: in.Seen,
+		Index: in.Index, Interface: name, Seq: in.Seq, Received: in.Received, Lease: in.Lease, Seen: in.Seen, Sole: in.Sole,
 	}, nil
 }
 
@@ -212,7 +214,7 @@ func decodeHeld(data []byte) (Held, error) {
 		return Held{}, fmt.Errorf("gateway %q", shorten(in.Gateway.String()))
 	}
 	return Held{
-		Index: in.Index, Interface: name, Address: in.Address, Class: in.Class, Gateway: in.Gateway, Onlink: in.Onlink,
+		Index: in.Index, Interface: name, Address: in.Address, Class: in.Class, Gateway: in.Gateway, Onlink: in.Onlink, Fell: in.Fell,
 	}, nil
 }
 

@@ -34,6 +34,7 @@ type StoredLease struct {
 	Received  time.Time   // by the wall clock
 	Lease     lease.Lease // as it was understood then
 	Seen      bool        // its address has been on the link
+	Sole      bool        // the client has one lease of the family on the link: see agent
 	Problems  []string    // what was refused of it; not kept on disk
 }
 
@@ -45,4 +46,5 @@ type Held struct {
 	Class     string
 	Gateway   netip.Addr // the last good one; invalid where the link needs none
 	Onlink    bool       // the gateway is outside every subnet of the link
+	Fell      bool       // the gateway was lost with the link going down
 }

@@ -18,7 +18,8 @@ func Derive(in Input) View {
 		all = append(all, d.candidates(l)...)
 	}
 	d.settleShared(all)
-	var v View
+	d.leaveToOthers(all)
+	v := View{Others: d.others()}
 	for _, l := range d.links {
 		v.Uplinks = append(v.Uplinks, d.uplinks(l, ofLink(all, l.Index))...)
 	}
@@ -42,6 +43,8 @@ type deriver struct {
 	held      map[heldKey]Held
 	own       map[netip.Addr]bool // every address of the host
 	count     map[netip.Addr]int  // on how many links it is
+	order     map[heldKey]int     // the kernel's own order of the addresses
+	ours      func(uint32) bool   // whether a table holds routes of ours alone
 	problems  []string
 }
 
@@ -54,9 +57,12 @@ func newDeriver(in Input) *deriver {
 		held:      make(map[heldKey]Held),
 		own:       make(map[netip.Addr]bool),
 		count:     make(map[netip.Addr]int),
+		order:     make(map[heldKey]int),
+		ours:      ourTables(in),
 	}
 	slices.SortFunc(d.links, func(a, b rpdb.Link) int { return cmp.Compare(a.Index, b.Index) })
-	for _, a := range in.Snapshot.Addresses {
+	for i, a := range in.Snapshot.Addresses {
+		d.order[heldKey{a.Link, a.Prefix.Addr()}] = i
 		d.own[a.Prefix.Addr()] = true
 		d.count[a.Prefix.Addr()]++
 		d.addresses[a.Link] = append(d.addresses[a.Link], a)
@@ -88,7 +94,8 @@ type candidate struct {
 	routed   bool // it has a way out: a gateway, or a point-to-point link
 	near     bool // by a word about itself or its subnet, not about the link
 	word     word // where it is routed, or what was remembered
-	shared   bool // another link keeps its rules
+	fell     bool // see Held.Fell
+	left     bool // no rules of ours: see Address.Left
 	problems []string
 }
 
@@ -99,7 +106,7 @@ func (d *deriver) candidates(l rpdb.Link) []candidate {
 	if !eligible(l, s) {
 		return nil
 	}
-	routes := routeWords(d.in, l)
+	routes := d.routeWords(l)
 	on := d.addresses[l.Index]
 	var cs []candidate
 	for _, a := range on {
@@ -109,7 +116,9 @@ func (d *deriver) candidates(l rpdb.Link) []candidate {
 		if !usable(a) {
 			continue
 		}
-		if c, ok := d.candidate(l, a, d.choose(a, on, routes, s), s); ok {
+		ch := d.choose(a, on, routes, s)
+		ch.word.metrics = metricsOf(routes, ch.word)
+		if c, ok := d.candidate(l, a, ch, s); ok {
 			cs = append(cs, c)
 		}
 	}
@@ -140,7 +149,8 @@ func (d *deriver) candidate(l rpdb.Link, a rpdb.Address, ch choice, s config.Set
 	case d.ownWayOut(l, a, s):
 		c.routed, c.near = true, true
 		c.word = word{class: ClassStatic, family: rpdb.FamilyOf(a.Prefix.Addr()), source: "point-to-point link"}
-	case was && (!l.Up || h.Class > ClassStatic):
+	case was && (h.Fell || d.flushed(l, a) || h.Class > ClassStatic) && !d.saysNone(a):
+		c.fell = h.Fell || d.flushed(l, a)
 		c.word = word{class: h.Class, family: rpdb.FamilyOf(h.Addr), via: h.Gateway, onlink: h.Onlink, source: "memory"}
 	default:
 		for _, p := range ch.refused {
@@ -152,29 +162,64 @@ func (d *deriver) candidate(l rpdb.Link, a rpdb.Address, ch choice, s config.Set
 	return c, true
 }
 
+// flushed says whether a link is down, or has been since the last look: then the kernel has flushed every route of the
+// family by it, ours with the others.
+func (d *deriver) flushed(l rpdb.Link, a rpdb.Address) bool {
+	ours := slices.ContainsFunc(d.in.Snapshot.Routes, func(r rpdb.Route) bool {
+		return r.OIF == l.Index && r.Protocol == d.in.Config.Protocol && r.Family() == rpdb.FamilyOf(a.Prefix.Addr())
+	})
+	return !l.Up || !ours
+}
+
+// saysNone says whether a lease of the address names no gateway: that is the client's word that there is none.
+func (d *deriver) saysNone(a rpdb.Address) bool {
+	return slices.ContainsFunc(d.leases[a.Link], func(l Lease) bool {
+		return l.Address == a.Prefix.Addr() && !l.Refused && len(l.Gateways()) == 0 && !l.Peer.IsValid()
+	})
+}
+
 // ownWayOut says whether a point-to-point link leads out with no gateway named. One whose local address is on other
 // links too is a server's end of a client's session, unless the configuration says otherwise.
 func (d *deriver) ownWayOut(l rpdb.Link, a rpdb.Address, s config.Settings) bool {
 	return l.PointToPoint && l.Up && a.Peer.IsValid() && (s.Configured || d.count[a.Prefix.Addr()] == 1)
 }
 
-// settleShared lets one link keep the rules of an address that is on several: the one that had it first, as far as
-// that is remembered, else the one of the lowest index.
+// settleShared lets one link keep the rules of an address that is on several: one that has a way out, the one that had it
+// first as far as that is remembered, the one of the lowest index.
 func (d *deriver) settleShared(all []candidate) {
-	owner := make(map[netip.Addr]int)
+	owner := make(map[netip.Addr]candidate)
+	claim := func(c candidate) (n int) {
+		if c.routed {
+			n += 2
+		}
+		if _, was := d.held[heldKey{c.a.Link, c.a.Prefix.Addr()}]; was {
+			n++
+		}
+		return n
+	}
 	for _, c := range all {
-		ip := c.a.Prefix.Addr()
-		_, was := d.held[heldKey{c.a.Link, ip}]
-		if _, taken := owner[ip]; !taken || was {
-			owner[ip] = c.a.Link
+		if o, taken := owner[c.a.Prefix.Addr()]; !taken || claim(c) > claim(o) {
+			owner[c.a.Prefix.Addr()] = c
 		}
 	}
 	for i := range all {
 		c := &all[i]
-		if keeper := owner[c.a.Prefix.Addr()]; keeper != c.a.Link {
-			c.shared = true
+		if keeper := owner[c.a.Prefix.Addr()].a.Link; keeper != c.a.Link {
+			c.left = true
 			c.problems = append(c.problems, fmt.Sprintf("address %s is on %s too, which keeps its rules; this uplink is reached by oif and fwmark only",
 				c.a.Prefix.Addr(), rpdb.Printable(d.in.Snapshot.LinkName(keeper))))
+		}
+	}
+}
+
+// leaveToOthers keeps our hands off the addresses that somebody else's rules steer.
+func (d *deriver) leaveToOthers(all []candidate) {
+	for i := range all {
+		c := &all[i]
+		if r, ok := d.ruledBy(c.a.Prefix.Addr()); ok && !c.left {
+			c.left = true
+			c.problems = append(c.problems, fmt.Sprintf("%s is left to somebody else's rule %q: delete that to have it done here",
+				c.a.Prefix.Addr(), r.String()))
 		}
 	}
 }
@@ -193,8 +238,8 @@ func ofLink(all []candidate, index int) []candidate {
 func remember(all []candidate) []Held {
 	var hs []Held
 	for _, c := range all {
-		if !c.shared {
-			hs = append(hs, Held{Link: c.a.Link, Addr: c.a.Prefix.Addr(), Class: c.word.class, Gateway: c.word.via, Onlink: c.word.onlink})
+		if !c.left {
+			hs = append(hs, Held{Link: c.a.Link, Addr: c.a.Prefix.Addr(), Class: c.word.class, Gateway: c.word.via, Onlink: c.word.onlink, Fell: c.fell})
 		}
 	}
 	return hs

@@ -67,6 +67,13 @@ func (h *host) addr(link, cidr string, change ...func(*rpdb.Address)) *host {
 	return h
 }
 
+func (h *host) route(link, dst string) *host {
+	r := rpdb.Route{Type: rpdb.Unicast, OIF: h.index(link), Scope: rpdb.ScopeLink, Protocol: rpdb.ProtoBoot}
+	r.Table, r.Dst = rpdb.TableMain, netip.MustParsePrefix(dst)
+	h.snap.Routes = append(h.snap.Routes, r)
+	return h
+}
+
 func (h *host) down(name string) *host {
 	for i := range h.snap.Links {
 		if h.snap.Links[i].Name == name {
@@ -136,11 +143,13 @@ func TestDerive(t *testing.T) {
 		{"a LAN is no uplink", newHost().eth("lan0").addr("lan0", "10.0.0.1/24"), ""},
 		{"a default route makes one", newHost().eth("eth0").addr("eth0", "192.0.2.10/24").gateway("eth0", "192.0.2.1", rpdb.ProtoBoot),
 			"eth0 up 192.0.2.10/24 > 192.0.2.1 src 192.0.2.10"},
-		{"in another table than main too", newHost().eth("eth0").addr("eth0", "192.0.2.10/24").
-			gateway("eth0", "192.0.2.1", rpdb.ProtoStatic, func(r *rpdb.Route) { r.Table = 77 }),
+		{"an administrator's in another table does not: that is policy routing", newHost().eth("lan0").addr("lan0", "192.168.1.1/24").
+			gateway("lan0", "192.168.1.5", rpdb.ProtoBoot, func(r *rpdb.Route) { r.Table = 200 }), ""},
+		{"a client's in another table does", newHost().eth("eth0").addr("eth0", "192.0.2.10/24").
+			gateway("eth0", "192.0.2.1", rpdb.ProtoDHCP, func(r *rpdb.Route) { r.Table = 77 }),
 			"eth0 up 192.0.2.10/24 > 192.0.2.1 src 192.0.2.10"},
 		{"but not in one of ours", newHost().eth("eth0").addr("eth0", "192.0.2.10/24").
-			gateway("eth0", "192.0.2.1", rpdb.ProtoStatic, func(r *rpdb.Route) { r.Table = 7005 }), ""},
+			gateway("eth0", "192.0.2.1", rpdb.ProtoDHCP, func(r *rpdb.Route) { r.Table = 7005 }), ""},
 		{"a lease makes one", newHost().eth("eth0").addr("eth0", "192.0.2.10/24").lease("eth0", "192.0.2.10", 1, "192.0.2.1"),
 			"eth0 up 192.0.2.10/24 > 192.0.2.1 src 192.0.2.10"},
 		{"of one age a route of protocol dhcp beats a lease", newHost().eth("eth0").addr("eth0", "192.0.2.10/24").
@@ -166,9 +175,27 @@ func TestDerive(t *testing.T) {
 			addr("eth0", "192.0.2.10/24", func(a *rpdb.Address) { a.Deprecated = true }).addr("eth0", "192.0.2.11/24").
 			gateway("eth0", "192.0.2.1", rpdb.ProtoBoot),
 			"eth0 up 192.0.2.10/24 192.0.2.11/24 > 192.0.2.1 src 192.0.2.11"},
-		{"the address in the gateway's subnet is preferred", newHost().eth("eth0").addr("eth0", "10.0.0.9/32").addr("eth0", "192.0.2.10/24").
+		{"the address in the gateway's subnet is preferred", newHost().eth("eth0").addr("eth0", "203.0.113.9/32").addr("eth0", "192.0.2.10/24").
 			gateway("eth0", "192.0.2.1", rpdb.ProtoBoot),
-			"eth0 up 10.0.0.9/32 192.0.2.10/24 > 192.0.2.1 src 192.0.2.10"},
+			"eth0 up 192.0.2.10/24 203.0.113.9/32 > 192.0.2.1 src 192.0.2.10"},
+		{"a private address behind a public gateway is a LAN's", newHost().eth("eth0").addr("eth0", "10.0.0.9/24").addr("eth0", "192.0.2.10/24").
+			gateway("eth0", "192.0.2.1", rpdb.ProtoBoot), "eth0 up 192.0.2.10/24 > 192.0.2.1 src 192.0.2.10"},
+		{"the leased address is preferred", newHost().eth("eth0").addr("eth0", "192.0.2.5/24").addr("eth0", "192.0.2.50/24").
+			lease("eth0", "192.0.2.50", 1, "192.0.2.1"), "eth0 up 192.0.2.5/24 192.0.2.50/24 > 192.0.2.1 src 192.0.2.50"},
+		{"then the kernel's own first one", newHost().eth("eth0").addr("eth0", "192.0.2.50/24").addr("eth0", "192.0.2.5/24").
+			gateway("eth0", "192.0.2.1", rpdb.ProtoBoot), "eth0 up 192.0.2.5/24 192.0.2.50/24 > 192.0.2.1 src 192.0.2.50"},
+		{"a default whose subnet is gone is stale", newHost().eth("eth0").addr("eth0", "192.0.2.10/24").
+			gateway("eth0", "10.1.5.1", rpdb.ProtoBoot).gateway("eth0", "192.0.2.1", rpdb.ProtoBoot, func(r *rpdb.Route) { r.Metric = 100 }),
+			"eth0 up 192.0.2.10/24 > 192.0.2.1 src 192.0.2.10"},
+		{"a host route holds its gateway", newHost().eth("eth0").addr("eth0", "192.0.2.10/32").
+			gateway("eth0", "10.254.0.1", rpdb.ProtoBoot).route("eth0", "10.254.0.1/32"),
+			"eth0 up 192.0.2.10/32 > 10.254.0.1 onlink src 192.0.2.10"},
+		{"without a route to its subnet the gateway is onlink", newHost().eth("eth0").
+			addr("eth0", "192.0.2.10/24", func(a *rpdb.Address) { a.NoPrefixRoute = true }).lease("eth0", "192.0.2.10", 1, "192.0.2.1"),
+			"eth0 up 192.0.2.10/24 > 192.0.2.1 onlink src 192.0.2.10"},
+		{"the router that says it is preferred", newHost().eth("eth0").addr("eth0", "2001:db8::1/64").
+			gateway("eth0", "fe80::1", rpdb.ProtoRA).gateway("eth0", "fe80::3", rpdb.ProtoRA, func(r *rpdb.Route) { r.Pref = rpdb.PrefHigh }),
+			"eth0 up 2001:db8::1/64 > fe80::3"},
 		{"a point-to-point link needs no gateway", newHost().link(rpdb.Link{Name: "ppp0", Type: 512, PointToPoint: true}).
 			addr("ppp0", "10.64.0.100/32", func(a *rpdb.Address) { a.Peer = netip.MustParsePrefix("10.64.0.1/32") }),
 			"ppp0 up 10.64.0.100/32 > dev src 10.64.0.100"},
@@ -291,17 +318,23 @@ func TestHeld(t *testing.T) {
 	for _, tc := range []struct {
 		name     string
 		protocol uint8
+		flushed  bool
 		down     bool
 		want     string
 	}{
-		{"a client's route goes", rpdb.ProtoRA, false, "eth0 degraded 192.0.2.10/24"},
-		{"an administrator's route goes", rpdb.ProtoStatic, false, ""},
-		{"the link goes down", rpdb.ProtoStatic, true, "eth0 down 192.0.2.10/24"},
+		{"a client's route goes", rpdb.ProtoRA, false, false, "eth0 degraded 192.0.2.10/24"},
+		{"an administrator's route goes", rpdb.ProtoStatic, false, false, ""},
+		{"an administrator's route went with a link that is up again", rpdb.ProtoStatic, true, false, "eth0 degraded 192.0.2.10/24"},
+		{"the link goes down", rpdb.ProtoStatic, true, true, "eth0 down 192.0.2.10/24"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			h := newHost().eth("eth0").addr("eth0", "192.0.2.10/24").gateway("eth0", "192.0.2.1", tc.protocol)
 			h.Held = uplink.Derive(h.Input).Held
-			h.snap.Routes = nil
+			// What is in our own table: the kernel flushes it with the link, and only then.
+			ours := rpdb.Route{RouteKey: rpdb.RouteKey{Table: 7001, Dst: netip.MustParsePrefix("192.0.2.0/24")}, OIF: 2, Protocol: h.Config.Protocol}
+			if h.snap.Routes = nil; !tc.flushed {
+				h.snap.Routes = []rpdb.Route{ours}
+			}
 			h.snap.Links[0].Up = !tc.down
 			if got := outline(uplink.Derive(h.Input)); got != tc.want {
 				t.Errorf("got %q, want %q", got, tc.want)
@@ -331,7 +364,8 @@ func TestOneNameTwice(t *testing.T) {
 	}
 }
 
-// TestDeriveIgnoresOrder: the same facts in any order are the same view.
+// TestDeriveIgnoresOrder: the same facts in any order are the same view. The order of addresses is a fact: the kernel's
+// choice of a source goes by it.
 func TestDeriveIgnoresOrder(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		h := anyHost(t)
@@ -339,7 +373,6 @@ func TestDeriveIgnoresOrder(t *testing.T) {
 		r := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 0))
 		s := rpdb.Snapshot{Links: slices.Clone(h.snap.Links), Addresses: slices.Clone(h.snap.Addresses), Routes: slices.Clone(h.snap.Routes)}
 		r.Shuffle(len(s.Links), reflect.Swapper(s.Links))
-		r.Shuffle(len(s.Addresses), reflect.Swapper(s.Addresses))
 		r.Shuffle(len(s.Routes), reflect.Swapper(s.Routes))
 		leases := slices.Clone(h.Leases)
 		r.Shuffle(len(leases), reflect.Swapper(leases))

@@ -57,11 +57,21 @@ func connected(a rpdb.Address, s *rpdb.Snapshot) netip.Prefix {
 	if !a.NoPrefixRoute && !a.Prefix.IsSingleIP() {
 		return a.Prefix.Masked()
 	}
+	p := onLinkRoute(s, a.Link, a.Prefix.Addr())
+	if p.IsSingleIP() {
+		return netip.Prefix{}
+	}
+	return p
+}
+
+// onLinkRoute is the longest prefix in table main by which an address is on a link itself; invalid where there is none.
+// The address's own host route, which the kernel makes for IPv6, says nothing.
+func onLinkRoute(s *rpdb.Snapshot, link int, ip netip.Addr) netip.Prefix {
 	var best netip.Prefix
 	for _, r := range s.Routes {
-		onLink := r.Table == rpdb.TableMain && r.Type == rpdb.Unicast && r.OIF == a.Link && !r.Via.IsValid()
-		host := r.Dst.IsSingleIP() || r.Dst.Bits() == 0
-		if onLink && !host && r.Dst.Contains(a.Prefix.Addr()) && r.Dst.Bits() > best.Bits() {
+		onLink := r.Table == rpdb.TableMain && r.Type == rpdb.Unicast && r.OIF == link && !r.Via.IsValid() && r.Dst.Bits() > 0
+		own := r.Protocol == rpdb.ProtoKernel && r.Dst.IsSingleIP()
+		if onLink && !own && r.Dst.Contains(ip) && r.Dst.Bits() > best.Bits() {
 			best = r.Dst
 		}
 	}

@@ -61,12 +61,27 @@ func (d *deriver) checkGateway(w word, a rpdb.Address, on []rpdb.Address) (onlin
 		return w.onlink, nil
 	}
 	if p, ok := subnetOf(w.via, on); ok {
-		return w.onlink, checkHostPart(w.via, p)
+		return w.onlink || !d.reached(w.via, on), checkHostPart(w.via, p)
 	}
-	if w.class == ClassLease && !a.Prefix.IsSingleIP() {
+	switch {
+	case w.class == ClassLease && !a.Prefix.IsSingleIP():
 		return false, fmt.Errorf("it is outside the subnet %s", a.Prefix.Masked())
+	case (w.class == ClassStatic || w.class == ClassClient) && !w.onlink && !onLinkRoute(d.in.Snapshot, a.Link, w.via).IsValid():
+		return false, errStale
 	}
 	return true, nil
+}
+
+// errStale says that a route's gateway is on no subnet of the link any more: the kernel leaves such a route where it is
+// when only the address goes.
+var errStale = errors.New("its subnet is gone")
+
+// reached says whether a subnet that will be in the uplink's table holds the gateway: without IFA_F_NOPREFIXROUTE all are.
+func (d *deriver) reached(via netip.Addr, on []rpdb.Address) bool {
+	return slices.ContainsFunc(on, func(a rpdb.Address) bool {
+		p := connected(a, d.in.Snapshot)
+		return p.IsValid() && p.Contains(via) || a.Peer.IsValid() && a.Peer.Contains(via)
+	})
 }
 
 // subnetOf finds the link's subnet that an address is in, the longest first. A peer counts as its own subnet.
@@ -130,7 +145,7 @@ func (d *deriver) choose(a rpdb.Address, on []rpdb.Address, routes []word, s con
 		}
 		onlink, err := d.checkGateway(w, a, on)
 		if err != nil {
-			if fits(w, a, on) {
+			if fits(w, a, on) && !errors.Is(err, errStale) {
 				c.refused = append(c.refused, refusal(w, a, err))
 			}
 			w, onlink = d.keep(w, a, on)
@@ -139,10 +154,11 @@ func (d *deriver) choose(a rpdb.Address, on []rpdb.Address, routes []word, s con
 			continue
 		}
 		w.onlink = onlink
-		if fits(w, a, on) {
+		switch {
+		case fits(w, a, on):
 			near = append(near, w)
-		} else {
-			far = append(far, w)
+		case !a.Prefix.Addr().IsPrivate() || w.via.IsPrivate():
+			far = append(far, w) // a private address behind a public gateway would be nobody's: it is a LAN's
 		}
 	}
 	c.word, c.ok = newest(near)

@@ -79,7 +79,7 @@ func groupByGateway(cs []candidate, family rpdb.Family) [][]candidate {
 func (d *deriver) fill(u *Uplink, group []candidate, several bool) {
 	for _, c := range group {
 		u.Addresses = append(u.Addresses, Address{
-			Addr: c.a.Prefix.Addr(), Bits: c.a.Prefix.Bits(), Peer: c.a.Peer, Shared: c.shared,
+			Addr: c.a.Prefix.Addr(), Bits: c.a.Prefix.Bits(), Peer: c.a.Peer, Left: c.left,
 			Subnet: connected(c.a, d.in.Snapshot),
 		})
 		u.Problems = append(u.Problems, c.problems...)
@@ -91,35 +91,41 @@ func (d *deriver) fill(u *Uplink, group []candidate, several bool) {
 	first := group[i]
 	g := Gateway{
 		Family: first.word.family, Via: first.word.via, Onlink: first.word.onlink,
-		Class: first.word.class, Source: first.word.source,
+		Class: first.word.class, Source: first.word.source, Metrics: first.word.metrics,
 	}
 	if g.Family == rpdb.IPv4 || several {
-		g.Src = preferredSource(group)
+		g.Src = d.preferredSource(first.word, group)
 	}
 	u.Gateways = append(u.Gateways, g)
 }
 
-// preferredSource is the address in the gateway's own subnet, else the lowest; one that is not deprecated comes first.
-func preferredSource(group []candidate) netip.Addr {
+// preferredSource is the address that the word itself names, as a lease and a route's own source do; else what the kernel
+// would take (inet_select_addr): the first in its own order in the gateway's subnet, and after that any. One that is
+// deprecated comes last.
+func (d *deriver) preferredSource(w word, group []candidate) netip.Addr {
+	rank := func(c candidate) (n int) {
+		ip := c.a.Prefix.Addr()
+		if ip == w.addr {
+			n += 4
+		}
+		if !c.a.Deprecated {
+			n += 2
+		}
+		if w.via.IsValid() && c.a.Prefix.Contains(w.via) {
+			n++
+		}
+		return n
+	}
 	best := group[0]
 	for _, c := range group[1:] {
-		if rank(c) > rank(best) {
+		if n := rank(c) - rank(best); n > 0 || n == 0 && d.position(c) < d.position(best) {
 			best = c
 		}
 	}
 	return best.a.Prefix.Addr()
 }
 
-func rank(c candidate) int {
-	n := 0
-	if !c.a.Deprecated {
-		n += 2
-	}
-	if c.word.via.IsValid() && c.a.Prefix.Contains(c.word.via) {
-		n++
-	}
-	return n
-}
+func (d *deriver) position(c candidate) int { return d.order[heldKey{c.a.Link, c.a.Prefix.Addr()}] }
 
 // finish adds what concerns the whole uplink.
 func (d *deriver) finish(u *Uplink) {
@@ -142,7 +148,7 @@ func (d *deriver) finish(u *Uplink) {
 	}
 	for _, a := range u.Addresses {
 		if _, ok := u.Gateway(rpdb.FamilyOf(a.Addr)); !ok {
-			u.Problems = append(u.Problems, fmt.Sprintf("no gateway for %s any more: its packets stop here", a.Addr))
+			u.Problems = append(u.Problems, fmt.Sprintf("no gateway for %s any more: its packets stop here (fence = false lets them out by another uplink)", a.Addr))
 		}
 	}
 	if len(u.Problems) > 0 {

@@ -39,7 +39,9 @@ type Address struct {
 	Bits   int          // the length of its subnet
 	Subnet netip.Prefix // connected through the link; invalid where there is none (a host address, or "not on-link")
 	Peer   netip.Prefix // the other end of a point-to-point link; invalid where there is none
-	Shared bool         // another link has the same address and keeps its rules
+	// Left says that it gets no rules of ours: another link has the same address and keeps them, or a rule of somebody
+	// else's is about it.
+	Left bool
 }
 
 // Gateway is where an uplink's packets of one family go.
@@ -49,7 +51,9 @@ type Gateway struct {
 	Onlink bool       // outside every subnet of the link
 	Src    netip.Addr // the preferred source address; invalid: the kernel's choice (RFC 6724)
 	Class  Class
-	Source string // who said it, for people: "dhclient", "route proto dhcp", "configuration"
+	// Metrics are those of the route that says so: its MTU and the like, as rpdb.Route has them.
+	Metrics string
+	Source  string // who said it, for people: "dhclient", "route proto dhcp", "configuration"
 }
 
 // Gateway finds the uplink's gateway of a family.
@@ -79,6 +83,7 @@ type Held struct {
 	Class   Class      // what the gateway was known from
 	Gateway netip.Addr // the last good one; invalid: point-to-point
 	Onlink  bool
+	Fell    bool // the gateway was lost with the link going down, and has not come back
 }
 
 // Input is all that the uplinks follow from.
@@ -95,6 +100,7 @@ type Input struct {
 // View is what Derive makes of an Input.
 type View struct {
 	Uplinks  []Uplink // by ifindex, the primary one first
+	Others   Others
 	Held     []Held   // for the next Input
 	Problems []string // what concerns no single uplink
 }

@@ -67,27 +67,46 @@ type word struct {
 	seq    uint64
 	table  uint32
 	metric uint32
-	source string
-	bad    error // what made its gateways useless before they came here
+	pref   rpdb.Preference
+	// metrics are the route's own; see metricsOf
+	metrics string
+	source  string
+	bad     error // what made its gateways useless before they came here
 }
 
 // routeWords are the statements that the default routes of others make about a link, best first of each class.
-func routeWords(in Input, link rpdb.Link) []word {
-	ours := ourTables(in)
+// In a table other than main only a client's own route counts: what an administrator puts there is policy routing, and
+// says of a LAN's link that some packets leave by it, not that it is an uplink.
+func (d *deriver) routeWords(link rpdb.Link) []word {
+	in := d.in
 	var ws []word
 	for _, r := range in.Snapshot.Routes {
-		if r.OIF != link.Index || !r.IsDefault() || r.Protocol == in.Config.Protocol || ours(r.Table) {
+		if r.OIF != link.Index || !r.IsDefault() || r.Protocol == in.Config.Protocol || d.ours(r.Table) {
+			continue
+		}
+		if r.Table != rpdb.TableMain && classOf(r.Protocol) != ClassClient {
 			continue
 		}
 		ws = append(ws, word{
 			class: classOf(r.Protocol), family: r.Family(), via: r.Via, onlink: r.Onlink, addr: r.Src,
 			seq:   in.Ages[WordKey{r.OIF, r.Family(), classOf(r.Protocol), r.Via}],
-			table: r.Table, metric: r.Metric,
+			table: r.Table, metric: r.Metric, pref: r.Pref, metrics: r.Metrics,
 			source: routeSource(r),
 		})
 	}
 	slices.SortStableFunc(ws, compareRouteWords)
 	return ws
+}
+
+// metricsOf are the metrics of the best route to a word's gateway, whoever said the word: a client may have learned the
+// path's MTU with the lease.
+func metricsOf(routes []word, w word) string {
+	for _, r := range routes {
+		if r.family == w.family && r.via == w.via {
+			return r.metrics
+		}
+	}
+	return ""
 }
 
 // routeSource names a route as the source of a word: "route proto dhcp", or with its table where that is not main.
@@ -115,12 +134,14 @@ func ourTables(in Input) func(uint32) bool {
 	}
 }
 
-// compareRouteWords is the kernel's own preference: the main table, then the smaller metric; the rest makes it total.
+// compareRouteWords is the kernel's own preference: the main table, then the smaller metric, then the router's own word
+// (RFC 4191); the rest makes it total.
 func compareRouteWords(a, b word) int {
 	return cmp.Or(
 		-cmp.Compare(a.class, b.class),
 		-compareBool(a.table == rpdb.TableMain, b.table == rpdb.TableMain),
 		cmp.Compare(a.metric, b.metric),
+		-cmp.Compare(a.pref, b.pref),
 		cmp.Compare(a.table, b.table),
 		a.via.Compare(b.via),
 		a.addr.Compare(b.addr),

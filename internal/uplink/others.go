@@ -1,0 +1,76 @@
+package uplink
+
+import (
+	"cmp"
+	"net/netip"
+	"slices"
+
+	"github.com/uplinkd/uplinkd/internal/rpdb"
+)
+
+// Others is what somebody else's rules mean for ours, which stand before most of them.
+type Others struct {
+	// Tables are looked up for every packet by rules after our block, as Tailscale's is: what table main is to our
+	// addresses, they are too. In the order of their rules.
+	Tables []Table
+	// NoLocal are the families whose rule for table local was moved behind our block, as is done for VRFs.
+	NoLocal []rpdb.Family
+}
+
+// Table is one routing table of one family.
+type Table struct {
+	Family rpdb.Family
+	Number uint32
+}
+
+// others reads the rules of the snapshot that are not ours.
+func (d *deriver) others() Others {
+	var o Others
+	local := make(map[rpdb.Family]bool)
+	rules := slices.Clone(d.in.Snapshot.Rules)
+	slices.SortStableFunc(rules, func(a, b rpdb.Rule) int { return cmp.Compare(a.Priority, b.Priority) })
+	for _, r := range rules {
+		if r.Protocol == d.in.Config.Protocol || !forAll(r) || r.Action != rpdb.ActLookup {
+			continue
+		}
+		t := Table{r.Family, r.Table}
+		switch {
+		case r.Table == rpdb.TableLocal && r.Priority <= d.in.Config.PriorityBase:
+			local[r.Family] = true
+		case ownTable(r.Table), r.Priority <= d.in.Config.PriorityBase, d.ours(r.Table), slices.Contains(o.Tables, t):
+		default:
+			o.Tables = append(o.Tables, t)
+		}
+	}
+	for _, f := range rpdb.Families() {
+		if !local[f] && slices.ContainsFunc(rules, func(r rpdb.Rule) bool { return r.Family == f && r.Table == rpdb.TableLocal }) {
+			o.NoLocal = append(o.NoLocal, f)
+		}
+	}
+	return o
+}
+
+// ownTable says whether a table is one of the kernel's own.
+func ownTable(t uint32) bool {
+	return t == rpdb.TableLocal || t == rpdb.TableMain || t == rpdb.TableDefault
+}
+
+// forAll says whether a rule has no selector at all.
+func forAll(r rpdb.Rule) bool { return !r.Src.IsValid() && anySource(r) }
+
+// anySource says whether a rule has no selector but perhaps a source.
+func anySource(r rpdb.Rule) bool {
+	return !r.Opaque && !r.Invert && !r.Dst.IsValid() && r.Mask == 0 && r.IIF == "" && r.OIF == ""
+}
+
+// ruledBy finds the rule by which somebody else steers an address after our block: policy routing that was made by hand,
+// or that networkd or netplan made. What it does would never come to pass if we put our rules before it.
+func (d *deriver) ruledBy(a netip.Addr) (rpdb.Rule, bool) {
+	for _, r := range d.in.Snapshot.Rules {
+		foreign := r.Protocol != d.in.Config.Protocol && r.Action == rpdb.ActLookup && !ownTable(r.Table) && !d.ours(r.Table)
+		if foreign && r.Priority >= d.in.Config.PriorityBase && anySource(r) && r.Src.IsValid() && r.Src.Bits() > 0 && r.Src.Contains(a) {
+			return r, true
+		}
+	}
+	return rpdb.Rule{}, false
+}
