@@ -22,14 +22,16 @@ import (
 	"github.com/uplinkd/uplinkd/internal/hookserver"
 	"github.com/uplinkd/uplinkd/internal/hookwire"
 	"github.com/uplinkd/uplinkd/internal/lease"
+	"github.com/uplinkd/uplinkd/internal/testnet"
 )
 
-// TestMain makes the test binary the program itself where it is started under that name.
+// TestMain makes the test binary the program itself where it is started under that name. The tests run in namespaces of
+// their own, so that one of them can start a hook in another network namespace.
 func TestMain(m *testing.M) {
 	if filepath.Base(os.Args[0]) == "uplink-hook" {
 		main()
 	}
-	m.Run()
+	testnet.Main(m)
 }
 
 const patience = 10 * time.Second

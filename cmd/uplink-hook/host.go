@@ -27,6 +27,15 @@ func stamp() hookwire.Stamp {
 	return s
 }
 
+// netNS is the network namespace that this process is in, which is the one that linkIndex looks in.
+func netNS() hookwire.NetNS {
+	var st syscall.Stat_t
+	if err := syscall.Stat("/proc/self/ns/net", &st); err != nil {
+		return hookwire.NetNS{} // no /proc here: the daemon takes the ifindex as it is
+	}
+	return hookwire.NetNS{Dev: uint64(st.Dev), Ino: st.Ino} //nolint:unconvert // uint32 on MIPS
+}
+
 // The numbers of a link request (rtnetlink(7), linux/if_link.h) that package syscall lacks.
 const (
 	iflaAltIfname = 53

@@ -89,6 +89,7 @@ func (h *hook) try(args []string) error {
 		return nil
 	}
 	m.Index = linkIndex(m.Interface)
+	m.NetNS = netNS()
 	m.Stamp = stamp()
 	return h.deliver(m)
 }

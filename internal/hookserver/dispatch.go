@@ -13,7 +13,13 @@ import (
 )
 
 // dispatch turns a message into an event and hands it on in its turn. The channel gives the outcome.
+//
+// A hook of another network namespace (ip netns exec, a container that shares /run) is refused: its ifindex is one of our
+// links by chance only, and its lease or release would be taken for that link's.
 func (s *Server) dispatch(ctx context.Context, m hookwire.Message) (<-chan error, error) {
+	if m.NetNS.Other(s.netns) {
+		return nil, fmt.Errorf("the hook ran in network namespace %s, uplinkd runs in %s", m.NetNS, s.netns)
+	}
 	ev, err := lease.Parse(lease.Input{
 		Client: m.Client, Args: m.Args, Env: m.Env, Refused: m.Refused, Interface: m.Interface, Index: m.Index,
 	})

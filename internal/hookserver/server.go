@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+	"golang.org/x/sys/unix"
 
 	"github.com/uplinkd/uplinkd/internal/hookwire"
 	"github.com/uplinkd/uplinkd/internal/lease"
@@ -47,6 +48,7 @@ type Server struct {
 	ln     net.Listener
 	path   string // of the socket that we made; empty: none
 	bootID [16]byte
+	netns  hookwire.NetNS // where our ifindexes are from; unknown: every hook's are taken for the same
 	ready  chan struct{}
 	slots  chan struct{}
 	conns  sync.WaitGroup
@@ -65,7 +67,7 @@ func New(cfg Config) (*Server, error) {
 	}
 	s := &Server{
 		cfg: cfg, ready: make(chan struct{}), slots: make(chan struct{}, cfg.MaxConns), said: newLimiter(time.Minute),
-		order: newSequence(), bootID: readBootID(),
+		order: newSequence(), bootID: readBootID(), netns: readNetNS(),
 	}
 	if err := s.open(); err != nil {
 		s.Close()
@@ -100,6 +102,16 @@ func readBootID() [16]byte {
 		return [16]byte{}
 	}
 	return hookwire.ParseBootID(string(text))
+}
+
+// readNetNS is the namespace of the calling thread: the one in which it opens its netlink sockets. It is unknown where it
+// cannot be read.
+func readNetNS() hookwire.NetNS {
+	var st unix.Stat_t
+	if err := unix.Stat("/proc/thread-self/ns/net", &st); err != nil {
+		return hookwire.NetNS{}
+	}
+	return hookwire.NetNS{Dev: uint64(st.Dev), Ino: st.Ino} //nolint:unconvert // uint32 on MIPS
 }
 
 // String names the task.

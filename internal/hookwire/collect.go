@@ -12,7 +12,7 @@ import (
 var ErrClient = errors.New("unknown client")
 
 // Collect makes the message of one hook call out of the hook's arguments (the first that belongs to the client first)
-// and its environment ("KEY=VALUE"), less Index and Stamp. It takes allow-listed keys only, and of a key that is there
+// and its environment ("KEY=VALUE"), less Index, NetNS and Stamp. It takes allow-listed keys only, and of a key that is there
 // twice the first value, as getenv(3) does.
 //
 // What is over a limit is left out and named in Refused: an argument becomes the empty string, a key is missing from Env.
@@ -45,7 +45,7 @@ func Collect(name string, args, environ []string) (Message, error) {
 
 // fixedLen is what a message takes at most besides the client's name, its arguments, keys and values: the header, the
 // numbers, the link's name, the counts, and for each argument its name where it is refused and its length where it is empty.
-const fixedLen = headerLen + 2 + 2 + MaxInterface + 4 + 8 + 8 + 16 + 4 + 3*2 + (2 + len(AllKeys)) + MaxArgs*(2+3+2)
+const fixedLen = headerLen + 2 + 2 + MaxInterface + 4 + 8 + 8 + 8 + 8 + 16 + 4 + 3*2 + (2 + len(AllKeys)) + MaxArgs*(2+3+2)
 
 // room counts the bytes that are left in a message.
 type room struct{ left int }

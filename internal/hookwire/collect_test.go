@@ -92,7 +92,7 @@ func TestCollectAlwaysEncodes(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		m.Index, m.Stamp = 1<<31-1, Stamp{Boot: 1, PID: 1}
+		m.Index, m.NetNS, m.Stamp = 1<<31-1, NetNS{Dev: 4, Ino: 1}, Stamp{Boot: 1, PID: 1}
 		if _, err := m.Encode(); err != nil {
 			t.Fatal(err)
 		}
@@ -130,6 +130,24 @@ func TestCollectFitsToTheByte(t *testing.T) {
 	}
 	if fullest < MaxMessage-fixedLen {
 		t.Errorf("the longest message has %d bytes only", fullest)
+	}
+}
+
+// TestFixedLen: what is set aside for all but the client's name, values and keys is what such a message takes at most.
+func TestFixedLen(t *testing.T) {
+	m := Message{Client: "c", Interface: strings.Repeat("i", MaxInterface), Args: make([]string, MaxArgs), Refused: []string{AllKeys}}
+	names := 0
+	for i := range MaxArgs {
+		m.Refused = append(m.Refused, fmt.Sprintf("$%d", i+1))
+		names += len(m.Refused[i+1])
+	}
+	slices.Sort(m.Refused)
+	b, err := m.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := len(b) - len(m.Client) + MaxArgs*3 - names; got != fixedLen {
+		t.Errorf("fixedLen is %d, and such a message takes %d with names of 3 bytes", fixedLen, got)
 	}
 }
 

@@ -37,6 +37,7 @@ type Message struct {
 	Refused   []string
 	Interface string // the link that the call is about, by the client's word
 	Index     int    // its ifindex in the hook's network namespace; 0: there is no such link
+	NetNS     NetNS  // that namespace: an ifindex means another link in another one
 	Stamp     Stamp
 }
 

@@ -27,6 +27,8 @@ func (m Message) Encode() ([]byte, error) {
 	b = appendString(b, m.Client)
 	b = appendString(b, m.Interface)
 	b = binary.BigEndian.AppendUint32(b, uint32(m.Index))
+	b = binary.BigEndian.AppendUint64(b, m.NetNS.Dev)
+	b = binary.BigEndian.AppendUint64(b, m.NetNS.Ino)
 	b = binary.BigEndian.AppendUint64(b, uint64(m.Stamp.Wall))
 	b = binary.BigEndian.AppendUint64(b, uint64(m.Stamp.Boot))
 	b = append(b, m.Stamp.BootID[:]...)
@@ -95,6 +97,7 @@ func Read(r io.Reader) (Message, error) {
 func decode(body []byte) (Message, error) {
 	d := decoder{rest: body}
 	m := Message{Client: d.string(), Interface: d.string(), Index: int(int32(d.uint32()))}
+	m.NetNS.Dev, m.NetNS.Ino = d.uint64(), d.uint64()
 	m.Stamp.Wall, m.Stamp.Boot = int64(d.uint64()), int64(d.uint64())
 	copy(m.Stamp.BootID[:], d.take(len(m.Stamp.BootID)))
 	m.Stamp.PID = d.uint32()

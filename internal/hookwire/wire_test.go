@@ -17,6 +17,7 @@ func sample() Message {
 	return Message{
 		Client: "dhclient", Args: []string{"a", "", "b\x00c"}, Env: map[string]string{"reason": "BOUND", "interface": "a$(id)b", "x": ""},
 		Refused: []string{"$2", "new_routers"}, Interface: "a$(id)b", Index: 7,
+		NetNS: NetNS{Dev: 1 << 63, Ino: 1<<64 - 1},
 		Stamp: Stamp{Wall: -5, Boot: 1 << 40, BootID: [16]byte{1, 2, 3}, PID: 1<<32 - 1},
 	}
 }
@@ -141,6 +142,7 @@ func TestAnyMessageRoundTrips(t *testing.T) {
 			Refused:   sortedKeys(set),
 			Interface: rapid.StringN(0, 15, 60).Draw(t, "interface"),
 			Index:     rapid.IntRange(0, 1<<31-1).Draw(t, "index"),
+			NetNS:     NetNS{Dev: rapid.Uint64().Draw(t, "dev"), Ino: rapid.Uint64().Draw(t, "ino")},
 			Stamp: Stamp{Wall: rapid.Int64().Draw(t, "wall"), Boot: rapid.Int64().Draw(t, "boot"), PID: rapid.Uint32().Draw(t, "pid"),
 				BootID: [16]byte(rapid.SliceOfN(rapid.Byte(), 16, 16).Draw(t, "boot id"))},
 		}
@@ -166,6 +168,12 @@ func FuzzRead(f *testing.F) {
 	}
 	f.Add(b)
 	f.Add(b[:20])
+	unknown := sample()
+	unknown.NetNS = NetNS{}
+	if b, err = unknown.Encode(); err != nil {
+		f.Fatal(err)
+	}
+	f.Add(b)
 	f.Add(Reply{OK: true, Text: "x"}.Encode())
 	f.Fuzz(func(t *testing.T, in []byte) {
 		if r, err := ReadReply(bytes.NewReader(in)); err == nil && !bytes.HasPrefix(in, r.Encode()) {
