@@ -3,6 +3,7 @@ package kernel
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -145,14 +146,23 @@ func (a *applier) replaceRoute(want rpdb.Route) error {
 			return fmt.Errorf("somebody else's is there: %s proto %d: %w", r.Text(a.k.linkName), r.Protocol, unix.EEXIST)
 		}
 	}
-	answer := a.k.ask.execute(request{unix.RTM_NEWROUTE, unix.NLM_F_CREATE | unix.NLM_F_REPLACE, body})[0]
+	replace := request{unix.RTM_NEWROUTE, unix.NLM_F_CREATE | unix.NLM_F_REPLACE, body}
+	answer := a.k.ask.execute(replace)[0]
 	if len(there) < 2 || answer != nil && !isAny(answer, unix.EEXIST) {
 		return answer
 	}
-	return a.removeOthers(want)
+	if err := a.removeOthers(want); err != nil {
+		return err
+	}
+	// A delete does not tell apart what has the same next hop and other metrics or another source, and may have taken the
+	// wanted one instead of its neighbour. As many are left as should be: where it is the neighbour, it becomes the wanted.
+	if there, err = a.k.readRoutes(want.RouteKey); err != nil || slices.Contains(there, want) {
+		return err
+	}
+	return a.k.ask.execute(replace)[0]
 }
 
-// removeOthers deletes what shares a route's key and is not the route.
+// removeOthers deletes what shares a route's key and is not the route, each by its next hop.
 func (a *applier) removeOthers(want rpdb.Route) error {
 	there, err := a.k.readRoutes(want.RouteKey)
 	if err != nil {

@@ -33,11 +33,13 @@ func routeRequest(f rpdb.Family, table uint32) request {
 
 // routeAttributes are the attributes of a route that say who it is and where it leads.
 type routeAttributes struct {
-	table, metric           uint32
-	dst, gateway, via, pref []byte
-	oif                     int
-	hops                    []byte // RTA_MULTIPATH
-	object                  bool   // RTA_NH_ID
+	table, metric          uint32
+	dst, gateway, via, src []byte
+	oif                    int
+	hops                   []byte // RTA_MULTIPATH
+	object                 bool   // RTA_NH_ID
+	pref                   uint8  // RTA_PREF
+	metrics                []byte // RTA_METRICS
 }
 
 func parseRouteAttributes(as attributes, table uint8) (routeAttributes, error) {
@@ -53,7 +55,7 @@ func parseRouteAttributes(as attributes, table uint8) (routeAttributes, error) {
 		case unix.RTA_VIA:
 			r.via = as.val
 		case unix.RTA_PREFSRC:
-			r.pref = as.val
+			r.src = as.val
 		case unix.RTA_OIF:
 			r.oif = int(as.uint32())
 		case unix.RTA_PRIORITY:
@@ -62,6 +64,10 @@ func parseRouteAttributes(as attributes, table uint8) (routeAttributes, error) {
 			r.hops = as.val
 		case rtaNextHopID:
 			r.object = true
+		case unix.RTA_PREF:
+			r.pref = as.uint8()
+		case unix.RTA_METRICS:
+			r.metrics = as.val
 		}
 	}
 	return r, as.err
@@ -115,11 +121,15 @@ func decodeRouteHead(b []byte) (r rpdb.Route, as routeAttributes, err error) {
 		return r, as, fmt.Errorf("destination: %w", err)
 	}
 	r.Dst = r.Dst.Masked()
-	if as.pref != nil {
-		if r.Src, err = decodeAddr(f, as.pref); err != nil {
+	if as.src != nil {
+		if r.Src, err = decodeAddr(f, as.src); err != nil {
 			return r, as, fmt.Errorf("preferred source: %w", err)
 		}
 	}
+	if f == rpdb.IPv6 {
+		r.Pref = decodePref(as.pref)
+	}
+	r.Metrics = knownMetrics(as.metrics) // of the whole route, however many next hops it has
 	return r, as, nil
 }
 
@@ -183,13 +193,17 @@ func normalRoute(r rpdb.Route) rpdb.Route {
 	r.Dst = r.Dst.Masked()
 	r.Via, r.Src = r.Via.WithZone(""), r.Src.WithZone("")
 	if r.Type != rpdb.Unicast {
-		r.OIF = 0
+		r.OIF, r.Pref = 0, rpdb.PrefMedium // IPv6 keeps only RTF_REJECT of its flags (net/ipv6/route.c)
 	}
-	if r.Family() == rpdb.IPv6 {
-		r.Scope = rpdb.ScopeUniverse
-		if r.Metric == 0 {
-			r.Metric = ip6DefaultMetric
-		}
+	r.Metrics = knownMetrics([]byte(r.Metrics))
+	if r.Family() != rpdb.IPv6 {
+		r.Pref = rpdb.PrefMedium
+		return r
+	}
+	r.Scope = rpdb.ScopeUniverse
+	r.Pref = min(max(r.Pref, rpdb.PrefLow), rpdb.PrefHigh)
+	if r.Metric == 0 {
+		r.Metric = ip6DefaultMetric
 	}
 	return r
 }
@@ -202,6 +216,9 @@ func encodeRoute(r rpdb.Route) ([]byte, error) {
 	if r.Type == 0 || r.Multipath {
 		return nil, errors.New("it has no type, or several next hops")
 	}
+	if _, err := normalMetrics([]byte(r.Metrics)); err != nil {
+		return nil, err
+	}
 	r = normalRoute(r)
 	b := encodeRouteKey(r)
 	b[6], b[7] = byte(r.Scope), byte(r.Type)
@@ -212,7 +229,10 @@ func encodeRoute(r rpdb.Route) ([]byte, error) {
 	if r.Src.IsValid() {
 		b = appendAttr(b, unix.RTA_PREFSRC, r.Src.AsSlice())
 	}
-	return b, nil
+	if r.Metrics != "" {
+		b = appendAttr(b, unix.RTA_METRICS, []byte(r.Metrics))
+	}
+	return appendPref(b, r.Pref), nil
 }
 
 func appendNextHop(b []byte, r rpdb.Route) []byte {

@@ -57,8 +57,11 @@ func FuzzDecodeRoute(f *testing.F) {
 			t.Errorf("%v with %d routes", err, len(rs))
 		}
 		for _, r := range rs {
-			if !r.Dst.IsValid() || r.Dst != r.Dst.Masked() || r.Multipath != rs[0].Multipath {
+			if !r.Dst.IsValid() || r.Dst != r.Dst.Masked() || r.Multipath != rs[0].Multipath || r.Metrics != rs[0].Metrics {
 				t.Errorf("%+v", r)
+			}
+			if d := diff(r.Metrics, normalRoute(r).Metrics); d != "" || len(r.Metrics) > maxMetrics {
+				t.Errorf("metrics: %s", d)
 			}
 			if again, err := encodeRoute(r); err == nil {
 				got, err := decodeRoute(again)

