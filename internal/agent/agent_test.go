@@ -534,14 +534,22 @@ func TestOldProtocol(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error)
 		go func() { done <- a.Run(ctx) }()
+		b.kernel.Refuse(func(o rpdb.Op) error {
+			if o.Verb == rpdb.DelRule {
+				return errors.New("busy")
+			}
+			return nil
+		})
 		time.Sleep(time.Second)
 		if p := b.disk.load().Protocol; p != config.DefaultProtocol {
 			t.Errorf("protocol %d is remembered while rules of %d are there", p, config.DefaultProtocol)
 		}
 		close(heard)
 		<-a.Ready()
+		b.wantRules(uplinkRules) // the kernel would not let them go
+		b.kernel.Refuse(nil)
+		time.Sleep(time.Minute)
 		b.wantRules(0)
-		time.Sleep(time.Second)
 		if p := b.disk.load().Protocol; p != 118 {
 			t.Errorf("protocol %d is remembered", p)
 		}
@@ -556,6 +564,24 @@ func TestOldProtocol(t *testing.T) {
 		}
 		if n != uplinkRules {
 			t.Errorf("%d rules of the new protocol", n)
+		}
+	})
+}
+
+// TestManyLeasesOfOneClient: a client that holds several leases on a link, as dhclient -6 does, keeps them all.
+func TestManyLeasesOfOneClient(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t).start()
+		defer func() { b.stop() }()
+		i, err := b.kernel.Index("eth0")
+		b.must(err)
+		for _, ip := range []string{"2001:db8::1", "2001:db8::2"} {
+			ev := bind("eth0", i, ip, "2001:db8::ff")
+			ev.Sole = false
+			b.must(b.kernel.Addr("eth0", ip+"/64"), b.agent.Hook(t.Context(), ev))
+		}
+		if n := len(b.disk.load().Leases); n != 2 {
+			t.Errorf("%d leases are kept, want 2", n)
 		}
 	})
 }

@@ -38,7 +38,6 @@ func (b *book) bind(l state.StoredLease) {
 	if had && sameWord(old, l) {
 		l.Seq = old.Seq
 	}
-	l.Seen = had && old.Seen
 	b.remove(func(o state.StoredLease) bool { return sameClient(o, l) && o.Lease.Address == l.Lease.Address })
 	b.leases = append(b.leases, l)
 	slices.SortStableFunc(b.leases, func(x, y state.StoredLease) int { return cmp.Compare(x.Seq, y.Seq) })

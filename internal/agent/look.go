@@ -61,15 +61,7 @@ func (a *Agent) look(ctx context.Context) (outcome, error) {
 			a.owners = a.owners[:1] // nothing carries a former number any more
 		}
 	}
-	return outcome{changed: len(ops) > 0, postponed: a.rest(hints)}, errors.Join(slices.Collect(maps.Values(failed))...)
-}
-
-// rest is how long to wait where others change things faster than they can be read; 0: not at all.
-func (a *Agent) rest(hints rpdb.Event) time.Duration {
-	if hints.Restless {
-		return 5 * gather
-	}
-	return 0
+	return outcome{changed: len(ops) > 0}, errors.Join(slices.Collect(maps.Values(failed))...)
 }
 
 // derive finds the uplinks of the present snapshot and remembers what the next look needs.

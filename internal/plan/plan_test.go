@@ -179,6 +179,23 @@ func TestOthers(t *testing.T) {
 	}
 }
 
+// TestOthersBounded: however many tables others have, an address gets no more rules than fit.
+func TestOthersBounded(t *testing.T) {
+	var others uplink.Others
+	for n := range uint32(200) {
+		others.Tables = append(others.Tables, uplink.Table{Family: rpdb.IPv4, Number: 10000 + n})
+	}
+	n := 0
+	for _, r := range plan.Make([]uplink.Uplink{dsl()}, others, config.Default()).Rules {
+		if r.Table >= 10000 {
+			n++
+		}
+	}
+	if n != 8 {
+		t.Errorf("%d rules, want 8", n)
+	}
+}
+
 // TestMetrics: the default route has the metrics of the route that its gateway is known from.
 func TestMetrics(t *testing.T) {
 	u := dsl()

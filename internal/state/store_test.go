@@ -35,13 +35,14 @@ func example() State {
 				Source: "dhclient", Address: addr("192.0.2.7"), Bits: 24, Peer: addr("192.0.2.9"),
 				Routers: []netip.Addr{addr("192.0.2.1")}, HasClassless: true,
 				Classless: []lease.Route{{Dst: netip.MustParsePrefix("0.0.0.0/0"), Gateway: addr("192.0.2.2")}},
-				DNS:       []netip.Addr{addr("192.0.2.53")}, MTU: 1400, Lifetime: time.Hour,
-			}},
+				DNS:       []netip.Addr{addr("192.0.2.53")}, MTU: 1400, Lifetime: time.Hour, Refused: true,
+			}, Seen: true, Sole: true},
 			{Index: 4, Interface: "p\xe9p", Seq: 10, Received: received, Lease: lease.Lease{
 				Source: "ppp", Address: addr("2001:db8::7"), Bits: -1, Lifetime: lease.Infinite,
 			}},
 		},
-		Held: []Held{{Index: 3, Interface: "wan0", Address: addr("192.0.2.7"), Class: "lease"}},
+		Held: []Held{{Index: 3, Interface: "wan0", Address: addr("192.0.2.7"), Class: "lease",
+			Gateway: addr("192.0.2.1"), Onlink: true, Fell: true}},
 	}
 }
 

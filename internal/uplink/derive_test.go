@@ -343,6 +343,71 @@ func TestHeld(t *testing.T) {
 	}
 }
 
+// TestHeldStays: once the gateway fell with the link, the fence stands until there is a gateway again, also when other routes
+// of ours are back; and a lease whose gateways are refused is no word that there is none.
+func TestHeldStays(t *testing.T) {
+	h := newHost().eth("eth0").addr("eth0", "192.0.2.10/24")
+	h.snap.Routes = []rpdb.Route{{
+		RouteKey: rpdb.RouteKey{Table: 7001, Dst: netip.MustParsePrefix("192.0.2.0/24")}, OIF: 2, Protocol: h.Config.Protocol,
+	}}
+	h.Held = []uplink.Held{{Link: 2, Addr: addr("192.0.2.10"), Class: uplink.ClassStatic, Fell: true}}
+	v := uplink.Derive(h.Input)
+	if got, want := outline(v), "eth0 degraded 192.0.2.10/24"; got != want || !v.Held[0].Fell {
+		t.Errorf("got %q, want %q; held %+v", got, want, v.Held)
+	}
+	h.Held = []uplink.Held{{Link: 2, Addr: addr("192.0.2.10"), Class: uplink.ClassClient, Gateway: addr("192.0.2.1")}}
+	h.lease("eth0", "192.0.2.10", 1)
+	h.Leases[0].Refused = true
+	if got, want := outline(uplink.Derive(h.Input)), "eth0 degraded 192.0.2.10/24"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	h.Leases[0].Refused = false
+	if got := outline(uplink.Derive(h.Input)); got != "" {
+		t.Errorf("got %q: the client says that there is no gateway", got)
+	}
+}
+
+// TestMetricsOfRoute: whoever says which gateway it is, the path's MTU is that of the route to it.
+func TestMetricsOfRoute(t *testing.T) {
+	h := newHost().eth("eth0").addr("eth0", "192.0.2.10/24").lease("eth0", "192.0.2.10", 9, "192.0.2.1").
+		gateway("eth0", "192.0.2.9", rpdb.ProtoBoot, func(r *rpdb.Route) { r.Metrics = "nine" }).
+		gateway("eth0", "192.0.2.1", rpdb.ProtoBoot, func(r *rpdb.Route) { r.Metrics, r.Metric = "one", 5 })
+	if g := uplink.Derive(h.Input).Uplinks[0].Gateways[0]; g.Metrics != "one" || g.Source != "dhclient" {
+		t.Errorf("metrics %q of a gateway by %s", g.Metrics, g.Source)
+	}
+}
+
+// TestOthers: which tables others have asked for every packet, after our block.
+func TestOthers(t *testing.T) {
+	h := newHost().eth("eth0")
+	lookup := func(priority, table uint32, change ...func(*rpdb.Rule)) {
+		r := rpdb.Rule{Family: rpdb.IPv4, Priority: priority, Action: rpdb.ActLookup, Table: table, Protocol: rpdb.ProtoBoot}
+		for _, c := range change {
+			c(&r)
+		}
+		h.snap.Rules = append(h.snap.Rules, r)
+	}
+	lookup(32766, rpdb.TableMain)
+	lookup(32765, rpdb.TableLocal)
+	lookup(5280, 53)
+	lookup(5270, 52)
+	lookup(5271, 52)
+	lookup(100, 51)                                                             // before ours: it needs no help
+	lookup(5272, 54, func(r *rpdb.Rule) { r.Mask = 1 })                         // not for every packet
+	lookup(5273, 55, func(r *rpdb.Rule) { r.Invert = true })                    // nor this
+	lookup(5274, 56, func(r *rpdb.Rule) { r.Opaque = true })                    // nor, as far as is known, this
+	lookup(5275, 57, func(r *rpdb.Rule) { r.Protocol = h.Config.Protocol })     // ours
+	lookup(5276, 7005)                                                          // our table
+	lookup(5277, 58, func(r *rpdb.Rule) { r.Action, r.Table = rpdb.ActNop, 0 }) // no lookup
+	want := uplink.Others{
+		Tables:  []uplink.Table{{Family: rpdb.IPv4, Number: 52}, {Family: rpdb.IPv4, Number: 53}},
+		NoLocal: []rpdb.Family{rpdb.IPv4},
+	}
+	if d := cmp.Diff(want, uplink.Derive(h.Input).Others); d != "" {
+		t.Errorf("(-want +got):\n%s", d)
+	}
+}
+
 func TestDNSOfLease(t *testing.T) {
 	h := newHost().eth("eth0").addr("eth0", "192.0.2.10/24").lease("eth0", "192.0.2.10", 1, "192.0.2.1")
 	h.Leases[0].DNS = []netip.Addr{addr("192.0.2.53"), addr("127.0.0.53"), addr("192.0.2.10"), addr("192.0.2.53"), addr("9.9.9.9")}
