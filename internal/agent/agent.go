@@ -106,6 +106,7 @@ type Agent struct {
 type call struct {
 	do     func() error
 	settle bool // the answer waits until the kernel has been changed
+	link   int  // the ifindex that it is about: the answer is about no other; 0: all
 	done   chan error
 }
 
@@ -152,7 +153,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	for {
 		select {
 		case <-ctx.Done():
-			a.release(ctx.Err())
+			a.answer(outcome{}, ctx.Err())
 			return nil
 		case ev, ok := <-a.kernel.Events():
 			if !ok {
@@ -203,7 +204,19 @@ func (a *Agent) turn(ctx context.Context) {
 		clear(a.failing)
 		a.pace.succeeded()
 	}
-	a.release(err)
+	a.answer(out, err)
+}
+
+// answer tells those who waited for a look what came of it. One who asked about one link hears of no other's trouble.
+func (a *Agent) answer(out outcome, err error) {
+	for _, c := range a.waiting {
+		if c.link != 0 && out.failed != nil {
+			c.done <- out.failed[c.link]
+		} else {
+			c.done <- err
+		}
+	}
+	a.waiting = nil
 }
 
 func (a *Agent) markReady() {
@@ -214,13 +227,6 @@ func (a *Agent) markReady() {
 	}
 }
 
-func (a *Agent) release(err error) {
-	for _, c := range a.waiting {
-		c.done <- err
-	}
-	a.waiting = nil
-}
-
 // Reconcile looks once and returns: for a run without a loop.
 func (a *Agent) Reconcile(ctx context.Context) error {
 	_, err := a.look(ctx)
@@ -229,7 +235,11 @@ func (a *Agent) Reconcile(ctx context.Context) error {
 
 // submit hands something to the goroutine of Run, which takes one at a time and in order. The answer comes once.
 func (a *Agent) submit(ctx context.Context, settle bool, do func() error) <-chan error {
-	c := call{do: do, settle: settle, done: make(chan error, 1)}
+	return a.hand(ctx, call{do: do, settle: settle})
+}
+
+func (a *Agent) hand(ctx context.Context, c call) <-chan error {
+	c.done = make(chan error, 1)
 	select {
 	case a.calls <- c:
 	case <-ctx.Done():
@@ -250,7 +260,7 @@ func await(ctx context.Context, done <-chan error) error {
 
 // Submit takes a lease event. The answer comes when the kernel follows it, or says what is wrong with the event.
 func (a *Agent) Submit(ctx context.Context, ev lease.Event) <-chan error {
-	return a.submit(ctx, true, func() error { return a.learn(ev) })
+	return a.hand(ctx, call{do: func() error { return a.learn(ev) }, settle: true, link: ev.Index})
 }
 
 // Hook is Submit, and waits.

@@ -315,6 +315,14 @@ func TestOneRefused(t *testing.T) {
 		if st.Uplinks[1].State != "up" || st.Stats.Drift != 0 || st.Stats.LastError == "" {
 			t.Errorf("eth1 is %s, %d repairs of drift, last error %q", st.Uplinks[1].State, st.Stats.Drift, st.Stats.LastError)
 		}
+		if n := b.logs.FilterMessageSnippet("uplink ").Len(); n != 2 {
+			t.Errorf("%d lines about the state of uplinks, want one for each", n)
+		}
+		i, err := b.kernel.Index("eth1")
+		b.must(err, b.agent.Hook(t.Context(), bind("eth1", i, "198.51.100.20", "198.51.100.1"))) // not its trouble
+		if err := b.hook("192.0.2.10", "192.0.2.1"); err == nil || !strings.Contains(err.Error(), "invalid gateway") {
+			t.Errorf("the hook of eth0 is told %v", err)
+		}
 		b.kernel.DelRules(func(r rpdb.Rule) bool { return r.Protocol == config.DefaultProtocol })
 		time.Sleep(time.Second)
 		b.wantRules(2 * uplinkRules)

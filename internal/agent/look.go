@@ -21,6 +21,7 @@ import (
 type outcome struct {
 	changed   bool          // the kernel was changed
 	postponed time.Duration // the repair of drift waits for so long
+	failed    map[int]error // what the kernel refused, by the ifindex of its uplink; not nil after a whole look
 }
 
 // look is the straight line: snapshot, uplinks, plan, diff, kernel.
@@ -46,22 +47,29 @@ func (a *Agent) look(ctx context.Context) (outcome, error) {
 		a.hints.Merge(hints)
 		return outcome{postponed: driftBack}, nil
 	}
-	a.report(view, hints, ops, drifted)
-	a.view, a.desired = view, desired
+	a.desired = desired
 	a.persist()
 	failed := a.apply(ctx, ops)
-	a.blame(planned, ops, failed)
+	byLink := a.blame(&view, planned, ops, failed)
+	a.report(view, hints, ops, drifted)
+	a.view = view
 	a.publish()
+	a.finish(len(failed) == 0)
+	return outcome{changed: len(ops) > 0, failed: byLink}, errors.Join(slices.Collect(maps.Values(failed))...)
+}
+
+// finish notes that a look came to its end, and whether the kernel refused nothing.
+func (a *Agent) finish(whole bool) {
 	a.stats.Looks++
 	a.stats.LastLook = time.Now()
-	if a.complete == nil {
-		a.pruned = true
-		a.markReady()
-		if len(failed) == 0 {
-			a.owners = a.owners[:1] // nothing carries a former number any more
-		}
+	if a.complete != nil {
+		return
 	}
-	return outcome{changed: len(ops) > 0}, errors.Join(slices.Collect(maps.Values(failed))...)
+	a.pruned = true
+	a.markReady()
+	if whole {
+		a.owners = a.owners[:1] // nothing carries a former number any more
+	}
 }
 
 // derive finds the uplinks of the present snapshot and remembers what the next look needs.
@@ -133,20 +141,23 @@ func (a *Agent) apply(ctx context.Context, ops []rpdb.Op) map[int]error {
 	return failed
 }
 
-// blame marks the uplinks whose rules or routes the kernel refused as degraded, and remembers what it refused, so that
-// trying again is not taken for somebody's interference.
-func (a *Agent) blame(planned plan.Plan, ops []rpdb.Op, failed map[int]error) {
+// blame marks the uplinks whose rules or routes the kernel refused as degraded, and says which links these are. It remembers
+// what was refused, so that trying again is not taken for somebody's interference.
+func (a *Agent) blame(v *uplink.View, planned plan.Plan, ops []rpdb.Op, failed map[int]error) map[int]error {
 	a.refused = make(map[rpdb.Op]bool, len(failed))
-	for i, err := range failed {
+	byLink := make(map[int]error)
+	for _, i := range slices.Sorted(maps.Keys(failed)) {
 		a.refused[ops[i]] = true
 		name := planned.Owner(ops[i])
-		for j := range a.view.Uplinks {
-			if u := &a.view.Uplinks[j]; u.Name == name {
+		for j := range v.Uplinks {
+			if u := &v.Uplinks[j]; u.Name == name {
 				u.State = uplink.Degraded
-				u.Problems = append(u.Problems, err.Error())
+				u.Problems = append(u.Problems, failed[i].Error())
+				byLink[u.Link.Index] = failed[i]
 			}
 		}
 	}
+	return byLink
 }
 
 func (a *Agent) opText(o rpdb.Op) string {
