@@ -320,6 +320,9 @@ func TestNotify(t *testing.T) {
 		buf := make([]byte, 4096)
 		for {
 			n, _, err := unix.Recvfrom(fd, buf, 0)
+			if errors.Is(err, unix.EINTR) {
+				continue
+			}
 			if err != nil {
 				t.Fatalf("waiting for %s: %v", want, err)
 			}
