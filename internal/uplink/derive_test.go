@@ -193,6 +193,11 @@ func TestDerive(t *testing.T) {
 		{"without a route to its subnet the gateway is onlink", newHost().eth("eth0").
 			addr("eth0", "192.0.2.10/24", func(a *rpdb.Address) { a.NoPrefixRoute = true }).lease("eth0", "192.0.2.10", 1, "192.0.2.1"),
 			"eth0 up 192.0.2.10/24 > 192.0.2.1 onlink src 192.0.2.10"},
+		{"a link-local gateway may be another link's own address", newHost().eth("eth0", "br0").addr("eth0", "2001:db8::1/64").
+			addr("br0", "fe80::1/64", func(a *rpdb.Address) { a.Scope = rpdb.ScopeLink }).gateway("eth0", "fe80::1", rpdb.ProtoRA),
+			"eth0 up 2001:db8::1/64 > fe80::1"},
+		{"but not its own link's", newHost().eth("eth0").addr("eth0", "2001:db8::1/64").
+			addr("eth0", "fe80::1/64", func(a *rpdb.Address) { a.Scope = rpdb.ScopeLink }).gateway("eth0", "fe80::1", rpdb.ProtoRA), ""},
 		{"the router that says it is preferred", newHost().eth("eth0").addr("eth0", "2001:db8::1/64").
 			gateway("eth0", "fe80::1", rpdb.ProtoRA).gateway("eth0", "fe80::3", rpdb.ProtoRA, func(r *rpdb.Route) { r.Pref = rpdb.PrefHigh }),
 			"eth0 up 2001:db8::1/64 > fe80::3"},

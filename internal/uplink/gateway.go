@@ -40,7 +40,7 @@ func unusable(a netip.Addr) error {
 
 // checkGateway says whether a word's next hop can be the gateway of address a, and whether it needs the onlink flag.
 // on are all addresses of the link. A lease's gateway outside the subnet is taken for a host address only: clouds do
-// that, and elsewhere it is a rogue server's. A route's was taken by the kernel, so whoever put it there meant it.
+// that, and elsewhere it is a rogue server's. A route's was taken by the kernel, and counts as long as that would take it.
 func (d *deriver) checkGateway(w word, a rpdb.Address, on []rpdb.Address) (onlink bool, err error) {
 	if w.bad != nil || !w.via.IsValid() {
 		return false, w.bad
@@ -48,7 +48,7 @@ func (d *deriver) checkGateway(w word, a rpdb.Address, on []rpdb.Address) (onlin
 	if err := unusable(w.via); err != nil {
 		return false, err
 	}
-	if d.own[w.via.WithZone("")] {
+	if d.isOwn(w.via, on) {
 		return false, errors.New("it is the host's own address")
 	}
 	if rpdb.FamilyOf(w.via) != rpdb.FamilyOf(a.Prefix.Addr()) {
@@ -97,8 +97,17 @@ func subnetOf(a netip.Addr, on []rpdb.Address) (netip.Prefix, bool) {
 	return best, best.IsValid()
 }
 
-// checkHostPart refuses the subnet's network and broadcast addresses (RFC 1122 section 3.2.1.3; a /31 has neither, RFC
-// 3021) and the subnet-router anycast address's IPv4 counterpart is the first of the two. IPv6 has no broadcast.
+// isOwn says whether an address is the host's own. A link-local one counts on its link only: bridges for containers often
+// have fe80::1, and so have routers.
+func (d *deriver) isOwn(ip netip.Addr, on []rpdb.Address) bool {
+	if !ip.IsLinkLocalUnicast() {
+		return d.own[ip]
+	}
+	return slices.ContainsFunc(on, func(a rpdb.Address) bool { return a.Prefix.Addr() == ip.WithZone("") })
+}
+
+// checkHostPart refuses an IPv4 subnet's network and broadcast addresses (RFC 1122 section 3.2.1.3); a /31 has neither (RFC
+// 3021).
 func checkHostPart(a netip.Addr, subnet netip.Prefix) error {
 	if !a.Is4() || subnet.Bits() >= 31 {
 		return nil
