@@ -106,9 +106,11 @@ type Agent struct {
 type call struct {
 	do     func() error
 	settle bool // the answer waits until the kernel has been changed
-	link   int  // the ifindex that it is about: the answer is about no other; 0: all
+	link   int  // the ifindex that it is about: the answer is about no other; 0: all; noLink: what the kernel refuses is not its fault
 	done   chan error
 }
+
+const noLink = -1
 
 // New makes an agent. It does nothing until Run or Reconcile.
 func New(o Options) *Agent {
@@ -269,13 +271,13 @@ func (a *Agent) Hook(ctx context.Context, ev lease.Event) error { return await(c
 // Reload takes another configuration, with the place for its table names, and ends a suspension. The protocol number cannot
 // change while running.
 func (a *Agent) Reload(ctx context.Context, cfg config.Config, names Names) error {
-	return await(ctx, a.submit(ctx, true, func() error {
+	return await(ctx, a.hand(ctx, call{settle: true, link: noLink, do: func() error {
 		if cfg.Protocol != a.cfg.Protocol {
 			return errors.New("the protocol number changed: restart uplinkd")
 		}
 		a.cfg, a.suspended = cfg, false
 		return a.publishBy(names)
-	}))
+	}}))
 }
 
 // Flush removes all that is ours from the kernel and then leaves it alone until Reload.

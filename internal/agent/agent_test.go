@@ -323,6 +323,7 @@ func TestOneRefused(t *testing.T) {
 		if err := b.hook("192.0.2.10", "192.0.2.1"); err == nil || !strings.Contains(err.Error(), "invalid gateway") {
 			t.Errorf("the hook of eth0 is told %v", err)
 		}
+		b.must(b.agent.Reload(t.Context(), config.Default(), nil)) // nor the configuration's
 		b.kernel.DelRules(func(r rpdb.Rule) bool { return r.Protocol == config.DefaultProtocol })
 		time.Sleep(time.Second)
 		b.wantRules(2 * uplinkRules)
@@ -345,6 +346,24 @@ func TestPruneIsNoDrift(t *testing.T) {
 		if n := b.logs.FilterMessage("drift repaired").Len(); n != 0 {
 			t.Errorf("drift was logged %d times", n)
 		}
+	})
+}
+
+// TestRetryIsNotPutOff: looks that other events cause meanwhile do not make the next try later.
+func TestRetryIsNotPutOff(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t).start()
+		defer func() { b.stop() }()
+		b.kernel.Fail(errors.New("no buffer space available"))
+		b.must(b.kernel.Addr("eth0", "192.0.2.10/24"))
+		_ = b.hook("192.0.2.10", "192.0.2.1") // it fails, see TestKernelFails
+		for i := range 20 {
+			b.must(b.kernel.Carrier("eth0", i%2 == 1))
+			time.Sleep(60 * time.Millisecond)
+		}
+		b.kernel.Fail(nil)
+		time.Sleep(2 * time.Second)
+		b.wantRules(uplinkRules)
 	})
 }
 

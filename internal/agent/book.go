@@ -49,13 +49,15 @@ func sameClient(a, b state.StoredLease) bool {
 	return a.Index == b.Index && a.Lease.Source == b.Lease.Source && a.Lease.Address.Is4() == b.Lease.Address.Is4()
 }
 
-// superseded drops the leases that a later one of the same client has taken the place of, and returns them. It has only
-// when its own address is on the link: until then anybody could have said so, and the old one still works.
+// superseded drops the leases that a later one of the same client has taken the place of, and returns them. It has when its
+// own address is on the link and the old one is not: a word about an address that never comes takes down nothing, and two
+// clients of one kind on a link have a lease each.
 func (b *book) superseded(s *rpdb.Snapshot) []state.StoredLease {
 	old := make(map[int]bool)
 	for i, l := range b.leases {
 		for _, later := range b.leases[i+1:] {
-			if later.Sole && sameClient(l, later) && hasAddress(s, later.Index, later.Lease.Address) {
+			if later.Sole && sameClient(l, later) && hasAddress(s, later.Index, later.Lease.Address) &&
+				!hasAddress(s, l.Index, l.Lease.Address) {
 				old[i] = true
 			}
 		}

@@ -85,7 +85,17 @@ func (a *Agent) derive() uplink.View {
 	view := uplink.Derive(in)
 	a.tables = uplink.Assign(view.Uplinks, a.tables, in)
 	a.held = view.Held
+	if a.suspended {
+		a.held = slices.DeleteFunc(a.held, a.idle)
+	}
 	return view
+}
+
+// idle says that a memory is only that of a static default route that is there now. Without routes of ours in the kernel
+// nothing would tell later whether that route went with its link or was deleted.
+func (a *Agent) idle(h uplink.Held) bool {
+	l, ok := a.snap.Link(h.Link)
+	return ok && l.Up && h.Class == uplink.ClassStatic && !h.Fell
 }
 
 func (a *Agent) plan(v uplink.View) plan.Plan {

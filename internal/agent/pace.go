@@ -7,6 +7,7 @@ type pace struct {
 	last    time.Time // when the last look began
 	due     time.Time // when the next one is
 	backoff time.Duration
+	again   time.Time // when what failed is to be tried again
 }
 
 // now wants a look without waiting.
@@ -36,13 +37,16 @@ func (p *pace) at(after time.Duration) {
 	}
 }
 
-// retry wants a look after a failure, each time later.
+// retry wants a look after a failure, each time later. A look that something else was the cause of puts nothing off.
 func (p *pace) retry() {
-	p.backoff = min(max(2*p.backoff, retryMin), retryMax)
-	p.at(p.backoff)
+	if now := time.Now(); !now.Before(p.again) {
+		p.backoff = min(max(2*p.backoff, retryMin), retryMax)
+		p.again = now.Add(p.backoff)
+	}
+	p.at(time.Until(p.again))
 }
 
-func (p *pace) succeeded() { p.backoff = 0 }
+func (p *pace) succeeded() { p.backoff, p.again = 0, time.Time{} }
 
 // wait is how long it is until the next look.
 func (p *pace) wait() time.Duration { return max(time.Until(p.due), 0) }

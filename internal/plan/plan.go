@@ -19,6 +19,7 @@ const (
 	StepMark       = 10  // fwmark M/MASK lookup T: what the user said explicitly wins
 	StepIIFMain    = 100 // iif IF lookup main, less its default route: the LANs still see each other
 	StepIIF        = 110 // iif IF lookup T
+	StepOwn        = 180 // from A to DST lookup T, less its default route: what main has closer by the uplink's own link
 	StepCloser     = 190 // from A to SUBNET lookup main, less SUBNET: what main knows closer, as a virtual machine's address
 	StepSubnet     = 200 // from A lookup T, less its default route: two NICs in one subnet stay apart
 	StepMain       = 300 // from A lookup main, less its default routes: LAN, VPN and containers keep working
@@ -234,6 +235,12 @@ func (b *builder) near(from rpdb.Rule) {
 		if a.Subnet.IsValid() && rpdb.FamilyOf(a.Addr) == from.Family {
 			r.Dst, r.Table, r.Suppress = a.Subnet, rpdb.TableMain, rpdb.Suppress(uint8(a.Subnet.Bits()))
 			b.rule(StepCloser, r, "what main knows closer than the subnet stays there")
+		}
+	}
+	for _, own := range b.u.Own {
+		if rpdb.FamilyOf(own.Addr()) == from.Family {
+			r.Dst, r.Table, r.Suppress = own, b.u.Table, rpdb.Suppress(subnetSuppress)
+			b.rule(StepOwn, r, "main has it by this link, and perhaps by another one too")
 		}
 	}
 	r = from

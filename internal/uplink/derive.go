@@ -96,6 +96,7 @@ type candidate struct {
 	word     word // where it is routed, or what was remembered
 	fell     bool // see Held.Fell
 	left     bool // no rules of ours: see Address.Left
+	ruled    bool // by somebody else's rule
 	problems []string
 }
 
@@ -217,7 +218,7 @@ func (d *deriver) leaveToOthers(all []candidate) {
 	for i := range all {
 		c := &all[i]
 		if r, ok := d.ruledBy(c.a.Prefix.Addr()); ok && !c.left {
-			c.left = true
+			c.left, c.ruled = true, true
 			c.problems = append(c.problems, fmt.Sprintf("%s is left to somebody else's rule %q: delete that to have it done here",
 				c.a.Prefix.Addr(), r.String()))
 		}
@@ -238,7 +239,7 @@ func ofLink(all []candidate, index int) []candidate {
 func remember(all []candidate) []Held {
 	var hs []Held
 	for _, c := range all {
-		if !c.left {
+		if !c.left || c.ruled {
 			hs = append(hs, Held{Link: c.a.Link, Addr: c.a.Prefix.Addr(), Class: c.word.class, Gateway: c.word.via, Onlink: c.word.onlink, Fell: c.fell})
 		}
 	}

@@ -1,7 +1,9 @@
 package uplink
 
 import (
+	"cmp"
 	"net/netip"
+	"slices"
 
 	"github.com/uplinkd/uplinkd/internal/config"
 	"github.com/uplinkd/uplinkd/internal/rpdb"
@@ -57,23 +59,48 @@ func connected(a rpdb.Address, s *rpdb.Snapshot) netip.Prefix {
 	if !a.NoPrefixRoute && !a.Prefix.IsSingleIP() {
 		return a.Prefix.Masked()
 	}
-	p := onLinkRoute(s, a.Link, a.Prefix.Addr())
+	p := onLinkRoute(s, a.Link, a.Prefix.Addr(), rpdb.TableMain)
 	if p.IsSingleIP() {
 		return netip.Prefix{}
 	}
 	return p
 }
 
-// onLinkRoute is the longest prefix in table main by which an address is on a link itself; invalid where there is none.
-// The address's own host route, which the kernel makes for IPv6, says nothing.
-func onLinkRoute(s *rpdb.Snapshot, link int, ip netip.Addr) netip.Prefix {
+// onLinkRoute is the longest prefix by which an address is on a link itself, in table main or in another one; invalid where
+// there is none.
+func onLinkRoute(s *rpdb.Snapshot, link int, ip netip.Addr, table uint32) netip.Prefix {
 	var best netip.Prefix
 	for _, r := range s.Routes {
-		onLink := r.Table == rpdb.TableMain && r.Type == rpdb.Unicast && r.OIF == link && !r.Via.IsValid() && r.Dst.Bits() > 0
-		own := r.Protocol == rpdb.ProtoKernel && r.Dst.IsSingleIP()
-		if onLink && !own && r.Dst.Contains(ip) && r.Dst.Bits() > best.Bits() {
+		if (r.Table == rpdb.TableMain || r.Table == table) && isOnLink(r, link) && r.Dst.Contains(ip) && r.Dst.Bits() > best.Bits() {
 			best = r.Dst
 		}
 	}
 	return best
+}
+
+// isOnLink says whether a route's destination is on a link itself. An address's own host route, which the kernel makes for
+// IPv6, says nothing.
+func isOnLink(r rpdb.Route, link int) bool {
+	own := r.Protocol == rpdb.ProtoKernel && r.Dst.IsSingleIP()
+	return r.Type == rpdb.Unicast && r.OIF == link && !r.Via.IsValid() && r.Dst.Bits() > 0 && !own
+}
+
+// maxOwn bounds Uplink.Own: networkd and clouds make one such route a gateway or a name server.
+const maxOwn = 16
+
+// ownRoutes are main's routes to parts of an uplink's subnets by the uplink's own link.
+func ownRoutes(as []Address, link int, s *rpdb.Snapshot) []netip.Prefix {
+	var own []netip.Prefix
+	for _, r := range s.Routes {
+		inside := slices.ContainsFunc(as, func(a Address) bool {
+			return a.Subnet.IsValid() && a.Subnet.Contains(r.Dst.Addr()) && r.Dst.Bits() > a.Subnet.Bits()
+		})
+		if inside && r.Table == rpdb.TableMain && isOnLink(r, link) && !slices.Contains(own, r.Dst) && len(own) < maxOwn {
+			own = append(own, r.Dst)
+		}
+	}
+	slices.SortFunc(own, func(a, b netip.Prefix) int {
+		return cmp.Or(a.Addr().Compare(b.Addr()), cmp.Compare(a.Bits(), b.Bits()))
+	})
+	return own
 }

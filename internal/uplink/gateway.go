@@ -66,7 +66,7 @@ func (d *deriver) checkGateway(w word, a rpdb.Address, on []rpdb.Address) (onlin
 	switch {
 	case w.class == ClassLease && !a.Prefix.IsSingleIP():
 		return false, fmt.Errorf("it is outside the subnet %s", a.Prefix.Masked())
-	case (w.class == ClassStatic || w.class == ClassClient) && !w.onlink && !onLinkRoute(d.in.Snapshot, a.Link, w.via).IsValid():
+	case (w.class == ClassStatic || w.class == ClassClient) && !w.onlink && !onLinkRoute(d.in.Snapshot, a.Link, w.via, w.table).IsValid():
 		return false, errStale
 	}
 	return true, nil
@@ -148,13 +148,18 @@ func (d *deriver) choose(a rpdb.Address, on []rpdb.Address, routes []word, s con
 		ws = append(ws, word{class: ClassConfig, family: family, via: g, source: "configuration"})
 	}
 	var near, far []word
+	var stale []string // worth a word only where nothing else is said
 	for _, w := range ws {
 		if w.family != family || w.class == ClassConfig && rpdb.FamilyOf(w.via) != family {
 			continue
 		}
 		onlink, err := d.checkGateway(w, a, on)
-		if err != nil {
-			if fits(w, a, on) && !errors.Is(err, errStale) {
+		switch {
+		case errors.Is(err, errStale):
+			stale = append(stale, refusal(w, a, err))
+			continue
+		case err != nil:
+			if fits(w, a, on) {
 				c.refused = append(c.refused, refusal(w, a, err))
 			}
 			w, onlink = d.keep(w, a, on)
@@ -173,6 +178,9 @@ func (d *deriver) choose(a rpdb.Address, on []rpdb.Address, routes []word, s con
 	c.word, c.ok = newest(near)
 	if c.near = c.ok; !c.ok {
 		c.word, c.ok = newest(far)
+	}
+	if !c.ok {
+		c.refused = append(c.refused, stale...)
 	}
 	return c
 }

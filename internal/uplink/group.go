@@ -51,17 +51,13 @@ func (d *deriver) further(l rpdb.Link, name string, via netip.Addr) Uplink {
 // groupByGateway puts candidates of one family together that have the same gateway, in order of their first address.
 // Those without a way out belong to the first group: it has none either, or they would have taken it.
 func groupByGateway(cs []candidate, family rpdb.Family) [][]candidate {
-	type gateway struct {
-		via    netip.Addr
-		onlink bool
-	}
-	var order []gateway
-	groups := make(map[gateway][]candidate)
+	var order []netip.Addr
+	groups := make(map[netip.Addr][]candidate)
 	for _, c := range cs {
 		if rpdb.FamilyOf(c.a.Prefix.Addr()) != family {
 			continue
 		}
-		g := gateway{c.word.via, c.word.onlink}
+		g := c.word.via
 		if !slices.Contains(order, g) {
 			order = append(order, g)
 		}
@@ -90,7 +86,7 @@ func (d *deriver) fill(u *Uplink, group []candidate, several bool) {
 	}
 	first := group[i]
 	g := Gateway{
-		Family: first.word.family, Via: first.word.via, Onlink: first.word.onlink,
+		Family: first.word.family, Via: first.word.via, Onlink: slices.ContainsFunc(group, func(c candidate) bool { return c.word.onlink }),
 		Class: first.word.class, Source: first.word.source, Metrics: first.word.metrics,
 	}
 	if g.Family == rpdb.IPv4 || several {
@@ -137,6 +133,7 @@ func (d *deriver) finish(u *Uplink) {
 		}
 	}
 	slices.SortFunc(u.DNS, netip.Addr.Compare)
+	u.Own = ownRoutes(u.Addresses, u.Link.Index, d.in.Snapshot)
 	u.State = Up
 	switch {
 	case !u.Link.Up:

@@ -26,11 +26,11 @@ type Table struct {
 // others reads the rules of the snapshot that are not ours.
 func (d *deriver) others() Others {
 	var o Others
-	local := make(map[rpdb.Family]bool)
+	local := make(map[rpdb.Family]bool) // where its rule stands before ours
 	rules := slices.Clone(d.in.Snapshot.Rules)
 	slices.SortStableFunc(rules, func(a, b rpdb.Rule) int { return cmp.Compare(a.Priority, b.Priority) })
 	for _, r := range rules {
-		if r.Protocol == d.in.Config.Protocol || !forAll(r) || r.Action != rpdb.ActLookup {
+		if r.Protocol == d.in.Config.Protocol || !forAll(r) || r.Action != rpdb.ActLookup || d.behindMain(r) {
 			continue
 		}
 		t := Table{r.Family, r.Table}
@@ -48,6 +48,17 @@ func (d *deriver) others() Others {
 		}
 	}
 	return o
+}
+
+// behindMain says whether a rule never comes to pass: where main is asked before it, for everything, and has a default route.
+func (d *deriver) behindMain(r rpdb.Rule) bool {
+	asked := slices.ContainsFunc(d.in.Snapshot.Rules, func(m rpdb.Rule) bool {
+		return m.Family == r.Family && m.Table == rpdb.TableMain && m.Action == rpdb.ActLookup && forAll(m) && !m.Suppress.Set &&
+			m.Priority < r.Priority
+	})
+	return asked && slices.ContainsFunc(d.in.Snapshot.Routes, func(o rpdb.Route) bool {
+		return o.Table == rpdb.TableMain && o.IsDefault() && o.Family() == r.Family
+	})
 }
 
 // ownTable says whether a table is one of the kernel's own.
@@ -68,7 +79,7 @@ func anySource(r rpdb.Rule) bool {
 func (d *deriver) ruledBy(a netip.Addr) (rpdb.Rule, bool) {
 	for _, r := range d.in.Snapshot.Rules {
 		foreign := r.Protocol != d.in.Config.Protocol && r.Action == rpdb.ActLookup && !ownTable(r.Table) && !d.ours(r.Table)
-		if foreign && r.Priority >= d.in.Config.PriorityBase && anySource(r) && r.Src.IsValid() && r.Src.Bits() > 0 && r.Src.Contains(a) {
+		if foreign && !r.Suppress.Set && !d.behindMain(r) && r.Priority >= d.in.Config.PriorityBase && anySource(r) && r.Src.IsValid() && r.Src.Bits() > 0 && r.Src.Contains(a) {
 			return r, true
 		}
 	}

@@ -27,8 +27,9 @@ type Uplink struct {
 	Primary   bool // the first, or only, uplink of its link: the one that the oif rules lead to
 	Settings  config.Settings
 	State     State
-	Addresses []Address // IPv4 before IPv6, then by number
-	Gateways  []Gateway // at most one a family
+	Addresses []Address      // IPv4 before IPv6, then by number
+	Own       []netip.Prefix // parts of its subnets that main has by its own link: a gateway's host route, for example
+	Gateways  []Gateway      // at most one a family
 	DNS       []netip.Addr
 	Problems  []string
 }
