@@ -67,9 +67,12 @@ func (h *host) addr(link, cidr string, change ...func(*rpdb.Address)) *host {
 	return h
 }
 
-func (h *host) route(link, dst string) *host {
+func (h *host) route(link, dst string, change ...func(*rpdb.Route)) *host {
 	r := rpdb.Route{Type: rpdb.Unicast, OIF: h.index(link), Scope: rpdb.ScopeLink, Protocol: rpdb.ProtoBoot}
 	r.Table, r.Dst = rpdb.TableMain, netip.MustParsePrefix(dst)
+	for _, c := range change {
+		c(&r)
+	}
 	h.snap.Routes = append(h.snap.Routes, r)
 	return h
 }
@@ -190,6 +193,14 @@ func TestDerive(t *testing.T) {
 		{"a host route holds its gateway", newHost().eth("eth0").addr("eth0", "192.0.2.10/32").
 			gateway("eth0", "10.254.0.1", rpdb.ProtoBoot).route("eth0", "10.254.0.1/32"),
 			"eth0 up 192.0.2.10/32 > 10.254.0.1 onlink src 192.0.2.10"},
+		{"also one in the default's own table", newHost().eth("eth0").addr("eth0", "203.0.113.7/32").
+			gateway("eth0", "172.31.1.1", rpdb.ProtoDHCP, func(r *rpdb.Route) { r.Table = 100 }).
+			route("eth0", "172.31.1.1/32", func(r *rpdb.Route) { r.Table = 100 }),
+			"eth0 up 203.0.113.7/32 > 172.31.1.1 onlink src 203.0.113.7"},
+		{"one gateway is one uplink, whoever says that it is onlink", newHost().eth("eth0").addr("eth0", "192.0.2.2/24").
+			addr("eth0", "192.0.2.3/24").lease("eth0", "192.0.2.2", 9, "192.0.2.1").
+			gateway("eth0", "192.0.2.1", rpdb.ProtoBoot, func(r *rpdb.Route) { r.Onlink = true }),
+			"eth0 up 192.0.2.2/24 192.0.2.3/24 > 192.0.2.1 onlink src 192.0.2.2"},
 		{"without a route to its subnet the gateway is onlink", newHost().eth("eth0").
 			addr("eth0", "192.0.2.10/24", func(a *rpdb.Address) { a.NoPrefixRoute = true }).lease("eth0", "192.0.2.10", 1, "192.0.2.1"),
 			"eth0 up 192.0.2.10/24 > 192.0.2.1 onlink src 192.0.2.10"},
