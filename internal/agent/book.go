@@ -83,21 +83,26 @@ func sameWord(a, b state.StoredLease) bool {
 		slices.Equal(a.Lease.Routers, b.Lease.Routers) && slices.Equal(a.Lease.Classless, b.Lease.Classless)
 }
 
-// bound drops the oldest leases beyond the limits.
+// bound keeps to the limits.
 func (b *book) bound(index int) {
-	onLink := 0
-	for _, l := range b.leases {
-		if l.Index == index {
-			onLink++
+	b.evict(maxLeasesPerLink, func(l state.StoredLease) bool { return l.Index == index })
+	b.evict(maxLeases, func(state.StoredLease) bool { return true })
+}
+
+// evict drops one lease where more than most match: the oldest whose address has never been on its link, since that may be
+// anybody's invention, or else the oldest. The newest is not the one to go.
+func (b *book) evict(most int, match func(state.StoredLease) bool) {
+	var at []int
+	for i, l := range b.leases {
+		if match(l) {
+			at = append(at, i)
 		}
 	}
-	if onLink > maxLeasesPerLink {
-		i := slices.IndexFunc(b.leases, func(l state.StoredLease) bool { return l.Index == index })
-		b.leases = slices.Delete(b.leases, i, i+1)
+	if len(at) <= most {
+		return
 	}
-	if len(b.leases) > maxLeases {
-		b.leases = b.leases[len(b.leases)-maxLeases:]
-	}
+	i := slices.IndexFunc(at[:len(at)-1], func(i int) bool { return !b.leases[i].Seen })
+	b.leases = slices.Delete(b.leases, at[max(i, 0)], at[max(i, 0)]+1)
 }
 
 // remove drops the leases that a match names, and returns them.
