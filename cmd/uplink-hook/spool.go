@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -35,41 +34,15 @@ func spool(runtimeDir string, m hookwire.Message, b []byte) error {
 	return nil
 }
 
-// openSpool opens the spool directory, and makes it and the runtime directory where they are missing: a hook may run long
-// before the first daemon of this boot. It refuses one that others may write to.
+// openSpool opens the spool, and makes the runtime directory where it is missing: a hook may run long before the first
+// daemon of this boot.
 func openSpool(runtimeDir string) (*os.Root, error) {
 	if err := os.Mkdir(runtimeDir, 0o755); err == nil {
 		if err := os.Chmod(runtimeDir, 0o755); err != nil { // the umask is 077
 			return nil, err
 		}
 	}
-	dir := filepath.Join(runtimeDir, hookwire.SpoolName)
-	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
-		return nil, err
-	}
-	link, err := os.Lstat(dir)
-	if err != nil {
-		return nil, err
-	}
-	root, err := os.OpenRoot(dir)
-	if err != nil {
-		return nil, err
-	}
-	info, err := root.Stat(".")
-	if err == nil && (!os.SameFile(link, info) || !ours(info)) {
-		err = fmt.Errorf("%s is not a directory of our own with mode 0700", dir)
-	}
-	if err != nil {
-		root.Close()
-		return nil, err
-	}
-	return root, nil
-}
-
-// ours says whether nobody but root and this user can have written there.
-func ours(info fs.FileInfo) bool {
-	st, ok := info.Sys().(*syscall.Stat_t)
-	return ok && info.IsDir() && info.Mode().Perm()&0o077 == 0 && (st.Uid == 0 || int(st.Uid) == os.Geteuid())
+	return hookwire.OpenSpool(runtimeDir)
 }
 
 func writeNew(root *os.Root, name string, b []byte) error {

@@ -8,7 +8,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -32,7 +31,7 @@ type taken struct {
 // Drain hands on all messages of the spool in the order in which their hooks ran, waits for their outcome, and removes
 // them. A file stays where ctx ends first; one that is no message, or of another boot, is removed and said in the log.
 func (s *Server) Drain(ctx context.Context) error {
-	root, err := openSpool(s.cfg.RuntimeDir)
+	root, err := hookwire.OpenSpool(s.cfg.RuntimeDir)
 	if err != nil {
 		return fmt.Errorf("open spool: %w", err)
 	}
@@ -77,31 +76,6 @@ func (s *Server) removeSpooled(root *os.Root, name string) {
 	if err := root.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		s.warn("cannot remove a file of the spool", zap.Error(err))
 	}
-}
-
-// openSpool opens the spool directory, made where it is missing. It refuses one that others may write to.
-func openSpool(runtimeDir string) (*os.Root, error) {
-	dir := filepath.Join(runtimeDir, hookwire.SpoolName)
-	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
-		return nil, err
-	}
-	link, err := os.Lstat(dir)
-	if err != nil {
-		return nil, err
-	}
-	root, err := os.OpenRoot(dir)
-	if err != nil {
-		return nil, err
-	}
-	info, err := root.Stat(".")
-	if err == nil && (!os.SameFile(link, info) || !ownedByUs(info) || info.Mode().Perm()&0o077 != 0) {
-		err = fmt.Errorf("%s must be a directory of root or the daemon's user, with mode 0700", dir)
-	}
-	if err != nil {
-		root.Close()
-		return nil, err
-	}
-	return root, nil
 }
 
 // listSpool gives the names in the order of time. Files that are being written are left out, those of dead hooks removed.

@@ -69,7 +69,7 @@ func openWatch(runtimeDir string) (*os.File, error) {
 }
 
 func addWatch(fd int, runtimeDir string) error {
-	root, err := openSpool(runtimeDir)
+	root, err := hookwire.OpenSpool(runtimeDir)
 	if err != nil {
 		return err
 	}
