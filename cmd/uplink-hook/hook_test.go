@@ -19,8 +19,11 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"go.uber.org/zap"
+
 	"github.com/uplinkd/uplinkd/internal/hookserver"
 	"github.com/uplinkd/uplinkd/internal/hookwire"
+	"github.com/uplinkd/uplinkd/internal/intake"
 	"github.com/uplinkd/uplinkd/internal/lease"
 	"github.com/uplinkd/uplinkd/internal/testnet"
 )
@@ -88,7 +91,7 @@ type daemon struct {
 // start runs a server until stop.
 func (d *daemon) start(t *testing.T, dir string) (stop func()) {
 	t.Helper()
-	s, err := hookserver.New(hookserver.Config{RuntimeDir: dir, Handle: d.handle})
+	s, err := hookserver.New(hookserver.Config{RuntimeDir: dir, Intake: intake.New(d.handle, zap.NewNop())})
 	if err != nil {
 		t.Fatal(err)
 	}

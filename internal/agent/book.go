@@ -2,6 +2,7 @@ package agent
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -165,7 +166,9 @@ func (a *Agent) learn(ev lease.Event) error {
 	}
 	switch ev.Verb {
 	case lease.Bind:
-		return a.learnLease(ev)
+		return a.learnLease(ev, ev.Lease)
+	case lease.Replace:
+		return a.learnAll(ev, on)
 	case lease.Remove:
 		a.forget(a.book.remove(func(l state.StoredLease) bool { return on(l) && l.Lease.Address == ev.Address }))
 		a.letGo(ev.Index, ev.Address)
@@ -176,19 +179,33 @@ func (a *Agent) learn(ev lease.Event) error {
 	return nil
 }
 
-func (a *Agent) learnLease(ev lease.Event) error {
+// learnAll takes the whole of what a source has on a link. What it has no more was not given up: what is remembered of
+// those addresses stays.
+func (a *Agent) learnAll(ev lease.Event, on func(state.StoredLease) bool) error {
+	var errs []error
+	for _, l := range ev.Leases {
+		errs = append(errs, a.learnLease(ev, l))
+	}
+	a.book.remove(func(l state.StoredLease) bool {
+		return on(l) && !slices.ContainsFunc(ev.Leases, func(n lease.Lease) bool { return n.Address == l.Lease.Address })
+	})
+	return errors.Join(errs...)
+}
+
+// learnLease takes a word about one address.
+func (a *Agent) learnLease(ev lease.Event, word lease.Lease) error {
 	index := ev.Index
 	if index == 0 {
 		i := slices.IndexFunc(a.snap.Links, func(l rpdb.Link) bool { return l.Name == ev.Interface })
 		if i < 0 {
-			return fmt.Errorf("lease of %s by %s: there is no link %q", ev.Lease.Address, ev.Source, ev.Interface)
+			return fmt.Errorf("lease of %s by %s: there is no link %q", word.Address, ev.Source, ev.Interface)
 		}
 		index = a.snap.Links[i].Index
 	}
 	a.seq++
-	l := state.StoredLease{Index: index, Interface: ev.Interface, Seq: a.seq, Received: time.Now(), Lease: ev.Lease, Problems: ev.Problems}
+	l := state.StoredLease{Index: index, Interface: ev.Interface, Seq: a.seq, Received: time.Now(), Lease: word, Problems: ev.Problems}
 	prev, _ := a.book.find(l)
-	l.Lease, l.Sole = ev.Over(prev.Lease), ev.Sole
+	l.Lease, l.Sole = ev.Over(prev.Lease, word), ev.Sole
 	a.book.bind(l)
 	a.log.Debug("hook", linkField(ev.Interface), sourceField(ev), verbField(ev))
 	return nil

@@ -17,6 +17,7 @@ import (
 	"github.com/uplinkd/uplinkd/internal/config"
 	"github.com/uplinkd/uplinkd/internal/control"
 	"github.com/uplinkd/uplinkd/internal/hookserver"
+	"github.com/uplinkd/uplinkd/internal/intake"
 	"github.com/uplinkd/uplinkd/internal/kernel"
 	"github.com/uplinkd/uplinkd/internal/lease"
 	"github.com/uplinkd/uplinkd/internal/state"
@@ -49,6 +50,7 @@ type Daemon struct {
 	lock     io.Closer
 	kernel   *kernel.Kernel
 	agent    *agent.Agent
+	intake   *intake.Intake
 	hooks    *hookserver.Server
 	control  *control.Server
 	notifier *systemd.Notifier
@@ -88,7 +90,8 @@ func New(o Options, cfg config.Config, log *zap.Logger) (_ *Daemon, err error) {
 		Kernel: d.kernel, Store: store, Names: namesOf(cfg), State: saved, Config: cfg, Log: log,
 		Complete: d.complete(), Announce: d.announce,
 	})
-	d.hooks, err = hookserver.New(hookserver.Config{RuntimeDir: o.RuntimeDir, Handle: d.handle, Log: log})
+	d.intake = intake.New(d.handle, log)
+	d.hooks, err = hookserver.New(hookserver.Config{RuntimeDir: o.RuntimeDir, Intake: d.intake, Log: log})
 	if err != nil {
 		return nil, err
 	}

@@ -16,6 +16,7 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/uplinkd/uplinkd/internal/hookwire"
+	"github.com/uplinkd/uplinkd/internal/intake"
 	"github.com/uplinkd/uplinkd/internal/lease"
 )
 
@@ -56,7 +57,7 @@ func newBenchIn(t *testing.T, dir string, change func(*Config)) *bench {
 	t.Helper()
 	core, logs := observer.New(zap.DebugLevel)
 	b := &bench{t: t, dir: dir, log: logs, stop: func() {}}
-	cfg := Config{RuntimeDir: dir, Handle: b.handle, Log: zap.New(core)}
+	cfg := Config{RuntimeDir: dir, Intake: intake.New(b.handle, zap.New(core)), Log: zap.New(core)}
 	if change != nil {
 		change(&cfg)
 	}
@@ -76,7 +77,7 @@ func (b *bench) handle(_ context.Context, ev lease.Event) <-chan error {
 	if b.answer != nil {
 		return b.answer(ev)
 	}
-	return settled()
+	return closed()
 }
 
 func short(ev lease.Event) string {
@@ -163,4 +164,11 @@ func encode(t *testing.T, m hookwire.Message) []byte {
 		t.Fatal(err)
 	}
 	return b
+}
+
+// closed is the outcome of an event that needs nothing.
+func closed() <-chan error {
+	done := make(chan error)
+	close(done)
+	return done
 }

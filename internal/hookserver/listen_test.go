@@ -2,6 +2,7 @@ package hookserver
 
 import (
 	"errors"
+	"go.uber.org/zap"
 	"net"
 	"os"
 	"path/filepath"
@@ -9,11 +10,12 @@ import (
 	"testing"
 
 	"github.com/uplinkd/uplinkd/internal/hookwire"
+	"github.com/uplinkd/uplinkd/internal/intake"
 )
 
 func TestSecondInstanceIsRefused(t *testing.T) {
 	b := newBench(t, nil)
-	_, err := New(Config{RuntimeDir: b.dir, Handle: b.handle})
+	_, err := New(Config{RuntimeDir: b.dir, Intake: intake.New(b.handle, zap.NewNop())})
 	if !errors.Is(err, ErrRunning) {
 		t.Fatalf("second instance: %v", err)
 	}
@@ -68,7 +70,7 @@ func TestBadDirectories(t *testing.T) {
 	}
 	long := filepath.Join(shortDir(t), strings.Repeat("x", 120))
 	for _, dir := range []string{open, file, long} {
-		s, err := New(Config{RuntimeDir: dir, Handle: (&bench{}).handle})
+		s, err := New(Config{RuntimeDir: dir, Intake: intake.New((&bench{}).handle, zap.NewNop())})
 		if err == nil {
 			s.Close()
 		}

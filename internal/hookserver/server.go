@@ -15,7 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/uplinkd/uplinkd/internal/hookwire"
-	"github.com/uplinkd/uplinkd/internal/lease"
+	"github.com/uplinkd/uplinkd/internal/intake"
 )
 
 // The defaults of Config.
@@ -28,11 +28,8 @@ const (
 // Config is what a Server needs.
 type Config struct {
 	RuntimeDir string
-	// Handle takes an event into its queue and returns at once; the channel gives the outcome, once, when the kernel has
-	// been changed. It must have room for that one value, or be closed: nobody may be there any more. Handle is called by
-	// one goroutine at a time, in the order of the hooks. Events without anything to do or to tell are left out.
-	Handle func(ctx context.Context, ev lease.Event) (done <-chan error)
-	Log    *zap.Logger
+	Intake     *intake.Intake // takes what the messages say
+	Log        *zap.Logger
 
 	Listener     net.Listener               // a listening Unix stream socket; nil: make RuntimeDir/hook.sock
 	Allow        func(uid, gid uint32) bool // who may send messages; nil: root and the daemon's own user
@@ -52,22 +49,18 @@ type Server struct {
 	ready  chan struct{}
 	slots  chan struct{}
 	conns  sync.WaitGroup
-	said   *limiter
-
-	mu    sync.Mutex // held while an event is put in order and handed on
-	order sequence
 }
 
 // New makes the runtime directory, its lock and the socket, so that hooks can already queue up in its backlog; nothing is
 // read before Run. ErrRunning means that another daemon lives in that directory. A Server that is not run wants Close.
 func New(cfg Config) (*Server, error) {
 	cfg.setDefaults()
-	if cfg.Handle == nil {
-		return nil, errors.New("hook server without a handler")
+	if cfg.Intake == nil {
+		return nil, errors.New("hook server without an intake")
 	}
 	s := &Server{
-		cfg: cfg, ready: make(chan struct{}), slots: make(chan struct{}, cfg.MaxConns), said: newLimiter(time.Minute),
-		order: newSequence(), bootID: readBootID(), netns: readNetNS(),
+		cfg: cfg, ready: make(chan struct{}), slots: make(chan struct{}, cfg.MaxConns),
+		bootID: readBootID(), netns: readNetNS(),
 	}
 	if err := s.open(); err != nil {
 		s.Close()
@@ -165,15 +158,5 @@ func (s *Server) accept(ctx context.Context) error {
 		case <-time.After(50 * time.Millisecond):
 		case <-ctx.Done():
 		}
-	}
-}
-
-// warn logs a line, the same at most once a minute.
-func (s *Server) warn(msg string, fields ...zap.Field) {
-	if ok, more := s.said.allow(msg, fields); ok {
-		if more > 0 {
-			fields = append(fields, zap.Int("suppressed", more))
-		}
-		s.cfg.Log.Warn(msg, fields...)
 	}
 }

@@ -20,6 +20,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/uplinkd/uplinkd/internal/hookwire"
+	"github.com/uplinkd/uplinkd/internal/intake"
 	"github.com/uplinkd/uplinkd/internal/lease"
 )
 
@@ -253,12 +254,12 @@ func TestStopLeavesTheMessageToTheHook(t *testing.T) {
 func TestFailureByStoppingIsNone(t *testing.T) {
 	events := make(chan lease.Event, 2)
 	b := newBench(t, func(c *Config) {
-		c.Handle = func(ctx context.Context, ev lease.Event) <-chan error {
+		c.Intake = intake.New(func(ctx context.Context, ev lease.Event) <-chan error {
 			done := make(chan error, 1)
 			context.AfterFunc(ctx, func() { done <- ctx.Err() })
 			events <- ev
 			return done
-		}
+		}, c.Log)
 	}).run()
 	b.put(message(7, 1, "BOUND", "192.0.2.1"))
 	wait(t, events)

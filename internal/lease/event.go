@@ -12,11 +12,12 @@ const (
 	Remove                // the lease of Address is over
 	RemoveAll             // all leases of the source on the link are over
 	Resync                // no data: look at the kernel again
+	Replace               // Leases are all that the source has on the link; none: it has none, and gave none up
 )
 
 // String names the verb for logs.
 func (v Verb) String() string {
-	return [...]string{"ignore", "bind", "remove", "remove all", "resync"}[v]
+	return [...]string{"ignore", "bind", "remove", "remove all", "resync", "replace"}[v]
 }
 
 // Keep is a set of parts of a lease.
@@ -28,28 +29,28 @@ const (
 	KeepDNS
 )
 
-// Event is one hook call, understood.
+// Event is what one hook call says, or one part of it: see Parse.
 type Event struct {
 	Verb      Verb
 	Source    Source
-	Interface string // the name that the client gave: not trusted
-	Index     int    // its ifindex when the hook ran; 0 where there was no such link any more
-	Reason    string // the client's own word: "BOUND", "ip-up"
-	Lease     Lease  // Bind
+	Interface string  // the name that the client gave: not trusted
+	Index     int     // its ifindex when the hook ran; 0 where there was no such link any more
+	Reason    string  // the client's own word: "BOUND", "ip-up"
+	Lease     Lease   // Bind
+	Leases    []Lease // Replace; at most MaxLeases, each address once
 	// Sole, with Bind: the client holds one lease of the family on the link, so this one replaces any other of its own.
 	Sole bool
-	// Keep, with Bind: what the client did say, but in a form that was refused whole. See Over.
+	// Keep, with Bind and Replace: what the client did say, but in a form that was refused whole. See Over.
 	Keep     Keep
 	Address  netip.Addr // Remove
 	Why      string     // Ignore: the reason, for the log
 	Problems []string   // values that were refused, one line each, already quoted and cut
 }
 
-// Over is the lease that stands after a Bind: the event's own, with the parts that are in Keep taken from prev, the lease
+// Over is what stands of one of the event's leases: l itself, with the parts that are in Keep taken from prev, the lease
 // that the same source had of the link before. A list that is too long must not turn into an empty one. Where prev is of
 // another address (or the zero Lease), there is nothing to keep.
-func (e Event) Over(prev Lease) Lease {
-	l := e.Lease
+func (e Event) Over(prev, l Lease) Lease {
 	if prev.Source != l.Source || prev.Address != l.Address {
 		return l
 	}

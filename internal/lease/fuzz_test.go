@@ -4,6 +4,7 @@ import (
 	"net"
 	"net/netip"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -29,43 +30,61 @@ func FuzzParse(f *testing.F) {
 	f.Fuzz(func(t *testing.T, client, args, env, refused string) {
 		in := call(client, env, strings.Split(args, "|")...)
 		in.Refused = strings.Split(refused, "|")
-		ev, err := lease.Parse(in)
+		evs, err := lease.Parse(in)
 		if err != nil {
 			return
 		}
-		checkPromises(t, ev)
+		for _, ev := range evs {
+			checkPromises(t, ev)
+		}
 	})
 }
 
 // checkPromises asserts what those who use an event rely on.
 func checkPromises(t *testing.T, ev lease.Event) {
 	t.Helper()
-	l := ev.Lease
-	if (ev.Verb == lease.Bind) != l.Address.IsValid() || (ev.Verb == lease.Remove) != ev.Address.IsValid() || (ev.Verb == lease.Ignore) != (ev.Why != "") {
+	if (ev.Verb == lease.Bind) != ev.Lease.Address.IsValid() || (ev.Verb == lease.Remove) != ev.Address.IsValid() || (ev.Verb == lease.Ignore) != (ev.Why != "") {
 		t.Errorf("verb and content differ: %s", text(ev))
 	}
-	if ev.Verb == lease.Bind && (!usable(l.Address) || l.Source != ev.Source || l.Bits < -1 || l.Bits == 0 || l.Bits > l.Address.BitLen()) {
+	leases := ev.Leases
+	if ev.Verb == lease.Bind {
+		leases = append(leases, ev.Lease)
+	}
+	if ev.Verb != lease.Replace && len(ev.Leases) > 0 || len(ev.Leases) > lease.MaxLeases || len(ev.Problems) > 13 {
+		t.Errorf("leases without their verb, or over a limit: %s", text(ev))
+	}
+	for i, l := range leases {
+		if slices.ContainsFunc(leases[:i], func(o lease.Lease) bool { return o.Address == l.Address }) {
+			t.Errorf("%s twice: %s", l.Address, text(ev))
+		}
+		checkLease(t, ev, l)
+	}
+	for _, line := range append(ev.Problems, ev.Why, ev.Reason) {
+		if len(line) > 300 || strings.IndexFunc(line, func(c rune) bool { return c < ' ' || c > '~' }) >= 0 {
+			t.Errorf("not fit for a log: %q", line)
+		}
+	}
+}
+
+func checkLease(t *testing.T, ev lease.Event, l lease.Lease) {
+	t.Helper()
+	if !usable(l.Address) || l.Source != ev.Source || l.Bits < -1 || l.Bits == 0 || l.Bits > l.Address.BitLen() {
 		t.Errorf("bad lease: %s", text(ev))
 	}
 	if l.Peer.IsValid() && (l.Peer == l.Address || l.Peer.IsLoopback() || l.Peer.IsMulticast() || l.Peer.IsUnspecified()) {
 		t.Errorf("bad peer: %s", text(ev))
 	}
-	if len(l.Routers) > lease.MaxRouters || len(l.DNS) > lease.MaxDNS || len(l.Classless) > lease.MaxRoutes || len(ev.Problems) > 13 {
+	if len(l.Routers) > lease.MaxRouters || len(l.DNS) > lease.MaxDNS || len(l.Classless) > lease.MaxRoutes {
 		t.Errorf("over a limit: %s", text(ev))
 	}
 	for _, r := range append(l.Gateways(), l.Routers...) {
-		if !usable(r) || r.Is4() != l.Address.Is4() || r == l.Address {
+		if !usable(r) && !(r.Is6() && r.IsLinkLocalUnicast() && r.Zone() == "") || r.Is4() != l.Address.Is4() || r == l.Address {
 			t.Errorf("bad router %s: %s", r, text(ev))
 		}
 	}
 	for _, r := range l.Classless {
 		if r.Dst != r.Dst.Masked() || !r.Gateway.Is4() {
 			t.Errorf("bad route %v: %s", r, text(ev))
-		}
-	}
-	for _, line := range append(ev.Problems, ev.Why, ev.Reason) {
-		if len(line) > 300 || strings.IndexFunc(line, func(c rune) bool { return c < ' ' || c > '~' }) >= 0 {
-			t.Errorf("not fit for a log: %q", line)
 		}
 	}
 }
@@ -98,10 +117,11 @@ func TestOption121AsOthersEncodeIt(t *testing.T) {
 				Router: gw.AsSlice(),
 			})
 		}
-		ev, err := lease.Parse(call("dhclient", base+"new_rfc3442_classless_static_routes="+decimal(routes.ToBytes())))
+		evs, err := lease.Parse(call("dhclient", base+"new_rfc3442_classless_static_routes="+decimal(routes.ToBytes())))
 		if err != nil {
 			t.Fatal(err)
 		}
+		ev := evs[0]
 		if len(ev.Lease.Classless) != len(want) {
 			t.Fatalf("%d routes, want %d: %s", len(ev.Lease.Classless), len(want), text(ev))
 		}

@@ -30,8 +30,8 @@ func TestRecordedCalls(t *testing.T) {
 			}
 			var got strings.Builder
 			for _, f := range files {
-				ev := replay(t, client, f)
-				fmt.Fprintf(&got, "%s\n    %s\n", strings.TrimSuffix(filepath.Base(f), ".env"), text(ev))
+				evs := replay(t, client, f)
+				fmt.Fprintf(&got, "%s\n    %s\n", strings.TrimSuffix(filepath.Base(f), ".env"), texts(evs))
 			}
 			golden := filepath.Join("testdata", dir+".golden")
 			if *update {
@@ -52,7 +52,7 @@ func TestRecordedCalls(t *testing.T) {
 
 // replay gives a record to Parse, once as the hook sends it and once with the whole environment: the allow-list must hold
 // every key that Parse looks at.
-func replay(t *testing.T, client, file string) lease.Event {
+func replay(t *testing.T, client, file string) []lease.Event {
 	environ := readLines(t, file)
 	var args []string
 	if client == "ppp" { // the snippets give the script's name first
@@ -63,35 +63,22 @@ func replay(t *testing.T, client, file string) lease.Event {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if ev := parseMessage(t, m); m.Idle() && (ev.Verb != lease.Ignore || len(ev.Problems) > 0) {
-		t.Errorf("%s: the hook would not send it, and it says %s", file, text(ev))
-	}
 	in := lease.Input{Client: client, Args: m.Args, Env: m.Env, Refused: m.Refused, Interface: m.Interface, Index: 7}
-	ev, err := lease.Parse(in)
-	if err != nil {
-		t.Fatal(err)
+	evs := parseAll(t, in)
+	for _, ev := range evs {
+		if m.Idle() && (ev.Verb != lease.Ignore || len(ev.Problems) > 0) {
+			t.Errorf("%s: the hook would not send it, and it says %s", file, text(ev))
+		}
 	}
 	in.Env = map[string]string{}
 	for _, e := range environ {
 		k, v, _ := strings.Cut(e, "=")
 		in.Env[k] = v
 	}
-	all, err := lease.Parse(in)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if d := cmp.Diff(text(all), text(ev)); d != "" {
+	if d := cmp.Diff(texts(parseAll(t, in)), texts(evs)); d != "" {
 		t.Errorf("%s: the allow-list lacks a key: %s", file, d)
 	}
-	return ev
-}
-
-func parseMessage(t testing.TB, m hookwire.Message) lease.Event {
-	ev, err := lease.Parse(lease.Input{Client: m.Client, Args: m.Args, Env: m.Env, Refused: m.Refused, Interface: m.Interface})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return ev
+	return evs
 }
 
 // readLines reads a record: one string a line, in which the recorder escaped what is not printable.
@@ -111,7 +98,16 @@ func readLines(t testing.TB, file string) []string {
 	return lines
 }
 
-// text is an event in one line, and a line for each problem.
+// texts is the events of one call, each on a line of its own.
+func texts(evs []lease.Event) string {
+	var lines []string
+	for _, ev := range evs {
+		lines = append(lines, text(ev))
+	}
+	return strings.Join(lines, "\n    ")
+}
+
+// text is an event in one line, and a line for each lease of several and each problem.
 func text(ev lease.Event) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s %s: %s", ev.Source, ev.Reason, ev.Verb)
@@ -127,32 +123,11 @@ func text(ev lease.Event) string {
 	if ev.Why != "" {
 		b.WriteString(" (" + ev.Why + ")")
 	}
-	if l := ev.Lease; l.Address.IsValid() {
-		fmt.Fprintf(&b, " %s/%d", l.Address, l.Bits)
-		if l.Peer.IsValid() {
-			fmt.Fprintf(&b, " peer %s", l.Peer)
-		}
-		if len(l.Routers) > 0 {
-			fmt.Fprintf(&b, " routers %v", l.Routers)
-		}
-		if l.HasClassless {
-			fmt.Fprintf(&b, " classless%s", classlessText(l.Classless))
-		}
-		fmt.Fprintf(&b, " gateways %v", l.Gateways())
-		if l.Refused {
-			b.WriteString(" REFUSED")
-		}
-		if len(l.DNS) > 0 {
-			fmt.Fprintf(&b, " dns %v", l.DNS)
-		}
-		if l.MTU != 0 {
-			fmt.Fprintf(&b, " mtu %d", l.MTU)
-		}
-		if l.Lifetime == lease.Infinite {
-			b.WriteString(" for ever")
-		} else if l.Lifetime != 0 {
-			fmt.Fprintf(&b, " for %s", l.Lifetime)
-		}
+	if ev.Lease.Address.IsValid() {
+		b.WriteString(" " + leaseText(ev.Lease))
+	}
+	for _, l := range ev.Leases {
+		b.WriteString("\n    + " + leaseText(l))
 	}
 	if ev.Keep&lease.KeepGateways != 0 {
 		b.WriteString(" keep-gateways")
@@ -162,6 +137,36 @@ func text(ev lease.Event) string {
 	}
 	for _, p := range ev.Problems {
 		b.WriteString("\n    ! " + p)
+	}
+	return b.String()
+}
+
+func leaseText(l lease.Lease) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s/%d", l.Address, l.Bits)
+	if l.Peer.IsValid() {
+		fmt.Fprintf(&b, " peer %s", l.Peer)
+	}
+	if len(l.Routers) > 0 {
+		fmt.Fprintf(&b, " routers %v", l.Routers)
+	}
+	if l.HasClassless {
+		fmt.Fprintf(&b, " classless%s", classlessText(l.Classless))
+	}
+	fmt.Fprintf(&b, " gateways %v", l.Gateways())
+	if l.Refused {
+		b.WriteString(" REFUSED")
+	}
+	if len(l.DNS) > 0 {
+		fmt.Fprintf(&b, " dns %v", l.DNS)
+	}
+	if l.MTU != 0 {
+		fmt.Fprintf(&b, " mtu %d", l.MTU)
+	}
+	if l.Lifetime == lease.Infinite {
+		b.WriteString(" for ever")
+	} else if l.Lifetime != 0 {
+		fmt.Fprintf(&b, " for %s", l.Lifetime)
 	}
 	return b.String()
 }

@@ -33,14 +33,23 @@ func (in Input) refused(keys ...string) bool {
 	return false
 }
 
-// parser understands one client's calls. Parse has filled in Interface and Index of the event, and cuts the problems.
-type parser func(in Input, ev *Event, p *problems)
+// parser understands one client's calls. It gets an event in which Source, Interface and Index are filled in, and gives
+// that one, or one for each source that the call is about. Parse cuts the problems.
+type parser func(in Input, ev Event, p *problems) []Event
+
+// one is the parser of a client whose calls are about one source each.
+func one(parse func(in Input, ev *Event, p *problems)) parser {
+	return func(in Input, ev Event, p *problems) []Event {
+		parse(in, &ev, p)
+		return []Event{ev}
+	}
+}
 
 // parsers is the table of clients. A new client is a file with its parser, a line here, and one in hookwire's table.
 func parsers() map[string]parser {
 	return map[string]parser{
-		"dhclient": parseDhclient,
-		"ppp":      parsePPP,
+		"dhclient": one(parseDhclient),
+		"ppp":      one(parsePPP),
 	}
 }
 
@@ -54,22 +63,25 @@ func Clients() []string {
 	return names
 }
 
-// Parse understands one call of a client's hook. It fails for an unknown client only (ErrClient): what a known client
-// says in a form that makes no sense is an Ignore with its Why, or an event with Problems.
-func Parse(in Input) (Event, error) {
+// Parse understands one call of a client's hook: it gives at least one event, and more where the call is about several
+// sources (a client that stops gives up the leases of both families). The first has the problems of all. It fails for an
+// unknown client only (ErrClient): what a known client says in a form that makes no sense is an Ignore with its Why, or
+// an event with Problems.
+func Parse(in Input) ([]Event, error) {
 	parse, ok := parsers()[in.Client]
 	if !ok {
-		return Event{}, fmt.Errorf("hook of client %s: %w", quote(in.Client), ErrClient)
+		return nil, fmt.Errorf("hook of client %s: %w", quote(in.Client), ErrClient)
 	}
-	ev := Event{Source: Source(in.Client), Interface: in.Interface, Index: in.Index}
 	var p problems
-	parse(in, &ev, &p)
-	if in.Interface == "" && ev.Verb != Ignore {
-		ev = Event{Source: ev.Source, Index: in.Index, Reason: ev.Reason}
-		ev.ignore("no interface named")
+	evs := parse(in, Event{Source: Source(in.Client), Interface: in.Interface, Index: in.Index}, &p)
+	for i, ev := range evs {
+		if in.Interface == "" && ev.Verb != Ignore {
+			evs[i] = Event{Source: ev.Source, Index: in.Index, Reason: ev.Reason}
+			evs[i].ignore("no interface named")
+		}
 	}
-	ev.Problems = p.list()
-	return ev, nil
+	evs[0].Problems = p.list()
+	return evs, nil
 }
 
 // ignore makes the event one from which there is nothing to learn.

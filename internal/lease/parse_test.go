@@ -30,11 +30,25 @@ func call(client, env string, args ...string) lease.Input {
 
 func parse(t *testing.T, in lease.Input) lease.Event {
 	t.Helper()
-	ev, err := lease.Parse(in)
+	return only(t, parseAll(t, in))
+}
+
+func parseAll(t testing.TB, in lease.Input) []lease.Event {
+	t.Helper()
+	evs, err := lease.Parse(in)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return ev
+	return evs
+}
+
+// only is the one event of a call that is about one source.
+func only(t testing.TB, evs []lease.Event) lease.Event {
+	t.Helper()
+	if len(evs) != 1 {
+		t.Fatalf("%d events, want one: %s", len(evs), texts(evs))
+	}
+	return evs[0]
 }
 
 // base is a good lease; what follows it in a test counts.
@@ -184,7 +198,7 @@ func TestOverLimitIsNotAbsent(t *testing.T) {
 		}
 		in.Refused = c.refused
 		ev := parse(t, in)
-		after := ev.Over(before)
+		after := ev.Over(before, ev.Lease)
 		if d := cmp.Diff(c.want, []string{join(after.Gateways()), join(after.DNS)}); d != "" {
 			t.Errorf("%s: %s\n%s", c.name, text(ev), d)
 		}
@@ -196,7 +210,7 @@ func TestOverLimitIsNotAbsent(t *testing.T) {
 	}
 	in = call("ppp", "IPLOCAL=192.0.2.9", "ip-up")
 	in.Refused = []string{"DNS1"}
-	if ev := parse(t, in); ev.Keep != lease.KeepDNS || ev.Over(lease.Lease{}).Address != ev.Lease.Address {
+	if ev := parse(t, in); ev.Keep != lease.KeepDNS || ev.Over(lease.Lease{}, ev.Lease).Address != ev.Lease.Address {
 		t.Errorf("ppp: %s", text(ev))
 	}
 }

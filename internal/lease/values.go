@@ -16,6 +16,7 @@ const (
 	MaxRouters = 8
 	MaxDNS     = 8
 	MaxRoutes  = 128
+	MaxLeases  = 16 // of one Replace
 )
 
 // family says which addresses a value may hold.

@@ -1,7 +1,8 @@
-package hookserver
+package intake
 
 import (
 	"net/netip"
+	"slices"
 
 	"github.com/uplinkd/uplinkd/internal/hookwire"
 	"github.com/uplinkd/uplinkd/internal/lease"
@@ -30,8 +31,8 @@ type scope uint8
 
 const (
 	oneAddress scope = iota
-	everything       // the last event that was about all addresses: RemoveAll, or the Bind of a sole lease
-	boundAny         // the last Bind that counted
+	everything       // the last event that was about all addresses: RemoveAll, Replace, or the Bind of a sole lease
+	boundAny         // the last Bind or Replace that counted
 )
 
 func newSequence() sequence { return sequence{newest: make(map[subject]hookwire.Stamp)} }
@@ -59,6 +60,17 @@ func (q *sequence) admit(ev lease.Event, at hookwire.Stamp) (lease.Event, bool) 
 			return ev, false
 		}
 		q.remember(address, at)
+	case lease.Replace:
+		if q.before(at, link) || q.before(at, bound) {
+			return ev, false
+		}
+		q.remember(link, at)
+		q.remember(bound, at)
+		ev.Leases = slices.DeleteFunc(slices.Clone(ev.Leases), func(l lease.Lease) bool {
+			one := address
+			one.address = l.Address
+			return q.before(at, one)
+		})
 	case lease.RemoveAll:
 		q.remember(link, at)
 		return ev, !q.before(at, bound)

@@ -1,4 +1,4 @@
-package hookserver
+package intake
 
 import (
 	"fmt"
@@ -17,6 +17,14 @@ import (
 
 func bind(address string, sole bool) lease.Event {
 	return lease.Event{Verb: lease.Bind, Source: "s", Index: 7, Sole: sole, Lease: lease.Lease{Source: "s", Address: netip.MustParseAddr(address)}}
+}
+
+func replace(addresses ...string) lease.Event {
+	ev := lease.Event{Verb: lease.Replace, Source: "s", Index: 7}
+	for _, a := range addresses {
+		ev.Leases = append(ev.Leases, lease.Lease{Source: "s", Address: netip.MustParseAddr(a)})
+	}
+	return ev
 }
 
 func remove(address string) lease.Event {
@@ -42,6 +50,13 @@ func TestSequence(t *testing.T) {
 		{"another source", all, other(bind("192.0.2.1", true), func(e *lease.Event) { e.Source = "t" }), "bind"},
 		{"links without an index", other(all, func(e *lease.Event) { e.Index, e.Interface = 0, "a" }),
 			other(bind("192.0.2.1", true), func(e *lease.Event) { e.Index, e.Interface = 0, "b" }), "bind"},
+		{"replaced, then a bind", replace("192.0.2.1"), bind("192.0.2.2", false), ""},
+		{"replaced, then a removal", replace("192.0.2.1"), remove("192.0.2.1"), ""},
+		{"replaced, then all removed", replace("192.0.2.1"), all, ""},
+		{"bound, then a replacement", bind("192.0.2.1", false), replace("192.0.2.1"), ""},
+		{"all removed, then a replacement", all, replace("192.0.2.1"), ""},
+		{"another removed, then a replacement", remove("192.0.2.2"), replace("192.0.2.1"), "replace 192.0.2.1"},
+		{"removed, then a replacement with it", remove("192.0.2.2"), replace("192.0.2.1", "192.0.2.2"), "replace 192.0.2.1"},
 		{"look again", all, lease.Event{Verb: lease.Resync, Source: "s", Index: 7}, "resync"},
 	} {
 		q := newSequence()
@@ -51,6 +66,9 @@ func TestSequence(t *testing.T) {
 		left := ""
 		if ev, ok := q.admit(c.older, hookwire.Stamp{Boot: 1}); ok {
 			left = ev.Verb.String()
+			for _, l := range ev.Leases {
+				left += " " + l.Address.String()
+			}
 		}
 		if left != c.left {
 			t.Errorf("%s: of the older one is left %q, want %q", c.name, left, c.left)
@@ -66,14 +84,19 @@ func TestSequence(t *testing.T) {
 func TestAnyOrderGivesTheSameEnd(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		sole := rapid.Bool().Draw(t, "sole")
+		whole := !sole && rapid.Bool().Draw(t, "whole") // the source names all its leases each time
 		var events []stamped
 		for i := range rapid.IntRange(1, 8).Draw(t, "n") {
 			address := fmt.Sprintf("192.0.2.%d", rapid.IntRange(1, 3).Draw(t, "address"))
 			ev := bind(address, sole)
-			switch k := rapid.IntRange(0, 3).Draw(t, "kind"); {
+			switch k := rapid.IntRange(0, 4).Draw(t, "kind"); {
 			case k == 0:
 				ev = remove(address)
 			case k == 1 && sole:
+				ev = lease.Event{Verb: lease.RemoveAll, Source: "s", Index: 7}
+			case k == 4 && whole:
+				ev = replace(rapid.SliceOfNDistinct(rapid.SampledFrom([]string{"192.0.2.1", "192.0.2.2", "192.0.2.3"}), 0, 3, rapid.ID).Draw(t, "all")...)
+			case whole && k != 0:
 				ev = lease.Event{Verb: lease.RemoveAll, Source: "s", Index: 7}
 			}
 			events = append(events, stamped{ev, hookwire.Stamp{Boot: int64(i)}})
@@ -103,6 +126,11 @@ func end(events []stamped) []string {
 			clear(bound)
 		}
 		switch ev.Verb {
+		case lease.Replace:
+			clear(bound)
+			for _, l := range ev.Leases {
+				bound[l.Address.String()] = true
+			}
 		case lease.Remove:
 			delete(bound, ev.Address.String())
 		case lease.Bind:

@@ -1,4 +1,4 @@
-package hookserver
+package intake
 
 import (
 	"sync"
