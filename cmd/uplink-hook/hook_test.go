@@ -54,7 +54,7 @@ func program(t *testing.T) string {
 }
 
 // shortDir is a temporary directory whose name leaves room for a socket's (108 bytes, unix(7)).
-func shortDir(t *testing.T) string {
+func shortDir(t testing.TB) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "hook")
 	if err != nil {
@@ -131,7 +131,7 @@ func (d *daemon) got() []string {
 	return l
 }
 
-func spoolFiles(t *testing.T, runtimeDir string) []string {
+func spoolFiles(t testing.TB, runtimeDir string) []string {
 	t.Helper()
 	files, err := filepath.Glob(filepath.Join(runtimeDir, hookwire.SpoolName, "*"))
 	if err != nil {
@@ -181,7 +181,7 @@ func TestNoDaemon(t *testing.T) {
 }
 
 // listen is a socket of a daemon that does with each connection what f does.
-func listen(t *testing.T, dir string, f func(net.Conn)) {
+func listen(t testing.TB, dir string, f func(net.Conn)) {
 	t.Helper()
 	ln, err := net.Listen("unix", filepath.Join(dir, hookwire.SocketName))
 	if err != nil {
@@ -206,7 +206,7 @@ func TestBadDaemons(t *testing.T) {
 		serve func(net.Conn)
 		kept  bool
 	}{
-		{"silent", func(c net.Conn) { _, _ = hookwire.Read(c) }, false}, // it has the message; the connection stays open
+		{"silent", func(c net.Conn) { _, _ = hookwire.Read(c) }, true}, // it has the message, but may be stopped before it uses it
 		{"dies over it", func(c net.Conn) { _, _ = hookwire.Read(c); c.Close() }, true},
 		{"closes at once", func(c net.Conn) { c.Close() }, true},
 		{"talks nonsense", func(c net.Conn) {
@@ -288,17 +288,6 @@ func TestBrokenDescriptors(t *testing.T) {
 	}
 	if n := len(spoolFiles(t, dir)); n != 3 {
 		t.Errorf("%d messages kept, want 3", n)
-	}
-}
-
-// TestEnvironmentChangesNothing: where the message goes is not for the environment to say.
-func TestEnvironmentChangesNothing(t *testing.T) {
-	dir, other := shortDir(t), shortDir(t)
-	env := append(bound("2001:db8::1"), "HOME="+other, "TMPDIR="+other, "XDG_RUNTIME_DIR="+other, "RUNTIME_DIRECTORY="+other, "UPLINKD_RUNTIME_DIR="+other,
-		"NOTIFY_SOCKET="+other, "LISTEN_FDS=3", "PATH=")
-	call(t, program(t), env, "--runtime-dir", dir, "dhclient")
-	if l, err := os.ReadDir(other); err != nil || len(l) > 0 || len(spoolFiles(t, dir)) != 1 {
-		t.Errorf("%v, %v", l, err)
 	}
 }
 

@@ -7,7 +7,8 @@
 // until the kernel has been changed, one second at most, and exits 0 whatever happens.
 //
 // A client waits for its hook without a limit, and some throw their lease away when it fails. So nothing here may hang,
-// fail or print, and nothing in the environment changes what it does.
+// fail or print, and nothing in the environment changes what it does. Only a person at a terminal, who tries a line for the
+// client "generic", is told what is wrong with it.
 package main
 
 import (
@@ -29,7 +30,7 @@ var version = "unknown"
 // The limits of time. The talk leaves the rest of the second to the spool.
 const (
 	limit     = time.Second
-	talkLimit = 900 * time.Millisecond
+	talkLimit = 800 * time.Millisecond
 )
 
 const usage = `Usage: uplink-hook [--runtime-dir DIR] CLIENT [ARG...]
@@ -39,15 +40,19 @@ has been changed, one second at most. To be called by the hooks of a client;
 always exits 0. Without a daemon the message is kept for its next start.
 
 CLIENT: %s
+For a client that is not among them: uplink-hook generic --help
 `
 
 func main() {
-	time.AfterFunc(limit, func() { os.Exit(0) })
 	syscall.Umask(0o077)
 	h := hook{
 		runtimeDir: hookwire.DefaultRuntimeDir, logSocket: "/dev/log", talkLimit: talkLimit,
-		environ: os.Environ(), stdout: os.Stdout,
+		environ: os.Environ(), stdout: os.Stdout, terminal: terminal(),
 	}
+	time.AfterFunc(limit, func() {
+		h.log(errors.New("out of time: the message may be lost"))
+		os.Exit(0)
+	})
 	h.run(os.Args[1:])
 	os.Exit(0)
 }
@@ -59,6 +64,8 @@ type hook struct {
 	talkLimit  time.Duration
 	environ    []string
 	stdout     io.Writer // for --help and --version only
+	terminal   io.Writer // where the one who wrote a generic call may sit; nil: nobody
+	generic    bool      // it is such a call
 }
 
 // run does all, and says in the system's log what went wrong.
@@ -70,6 +77,7 @@ func (h *hook) run(args []string) {
 	}()
 	if err := h.try(args); err != nil {
 		h.log(err)
+		h.tell(err)
 	}
 }
 
@@ -79,6 +87,9 @@ func (h *hook) try(args []string) error {
 	}
 	args, done, err := h.options(args)
 	if done || err != nil {
+		return err
+	}
+	if done, err := h.checkGeneric(args); done || err != nil {
 		return err
 	}
 	m, err := hookwire.Collect(args[0], args[1:], h.environ)
@@ -127,11 +138,15 @@ func (h *hook) deliver(m hookwire.Message) error {
 	}
 	reply, err := talk(filepath.Join(h.runtimeDir, hookwire.SocketName), b, time.Now().Add(h.talkLimit))
 	switch {
-	case errors.Is(err, errNoAnswer):
-		return nil // the daemon has the message, and does the work without us
 	case err != nil:
-		if spoolErr := spool(h.runtimeDir, m, b); spoolErr != nil {
+		// Without an answer in time, too: the daemon has the message and goes on without us, unless it is stopped before it
+		// comes to it. Told twice, it takes the second time for the same word.
+		pushedOut, spoolErr := spool(h.runtimeDir, m, b)
+		switch {
+		case spoolErr != nil:
 			return fmt.Errorf("message of %s for %.40q is lost: %w; %w", m.Client, m.Interface, err, spoolErr)
+		case pushedOut > 0:
+			return fmt.Errorf("the spool is full: %d of the oldest messages of the links with the most made room: %w", pushedOut, err)
 		}
 		return nil
 	case !reply.OK:

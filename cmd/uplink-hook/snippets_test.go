@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -74,12 +75,23 @@ func badPrograms(t *testing.T) map[string]string {
 	}
 }
 
-// TestSourcedSnippetIsHarmless: dhclient-script sources the snippet into its own shell. Whatever the program does, and
-// whatever options the shell has, the script goes on with its variables as they were: anything else makes dhclient decline
-// its lease.
+// sourced are the snippets that a client's script sources into its own shell, each with the client's name.
+func sourced() map[string]string {
+	return map[string]string{"dhclient-exit-hooks.d/uplinkd": "dhclient", "dhcpcd-hooks/90-uplinkd": "dhcpcd"}
+}
+
+// TestSourcedSnippetIsHarmless: whatever the program does, and whatever options the shell has, the script that sources the
+// snippet goes on with its variables as they were: anything else makes dhclient decline its lease, and dhcpcd's script leave
+// out the hooks that follow.
 func TestSourcedSnippetIsHarmless(t *testing.T) {
+	for name := range sourced() {
+		t.Run(name, func(t *testing.T) { sourcedIsHarmless(t, name) })
+	}
+}
+
+func sourcedIsHarmless(t *testing.T, name string) {
 	for what, program := range badPrograms(t) {
-		file := snippet(t, "dhclient-exit-hooks.d/uplinkd", program)
+		file := snippet(t, name, program)
 		for _, shell := range shells(t) {
 			for _, options := range []string{":", "set -e", "set -u", "set -eu", "set -C", "set -f", "IFS=/", "PATH=", "umask 777", "exec <&-", "unset PATH HOME"} {
 				text := options + "\nexit_status=7; reason=BOUND; new_routers='$(echo pwned >&2)'\nexport new_routers\n. " + file +
@@ -109,8 +121,14 @@ func recorder(t *testing.T) (program, file string) {
 }
 
 func TestSourcedSnippetPassesTheEnvironmentUntouched(t *testing.T) {
+	for name, client := range sourced() {
+		t.Run(name, func(t *testing.T) { passesTheEnvironment(t, name, client) })
+	}
+}
+
+func passesTheEnvironment(t *testing.T, name, client string) {
 	program, calls := recorder(t)
-	file := snippet(t, "dhclient-exit-hooks.d/uplinkd", program)
+	file := snippet(t, name, program)
 	// $1 is the hook's own path where dhclient-script sources it: it is not passed on.
 	cmd := exec.Command("/bin/sh", "-c", ". "+file, "sh", "/etc/dhcp/x")
 	cmd.Env = []string{"new_routers=$(touch /tmp/pwned) `id` ;* \n two"}
@@ -118,7 +136,7 @@ func TestSourcedSnippetPassesTheEnvironmentUntouched(t *testing.T) {
 		t.Fatalf("%v, printed %q", err, out)
 	}
 	got, err := os.ReadFile(calls)
-	if d := cmp.Diff("<dhclient> $(touch /tmp/pwned) `id` ;* \n two\n", string(got)); d != "" || err != nil {
+	if d := cmp.Diff("<"+client+"> $(touch /tmp/pwned) `id` ;* \n two\n", string(got)); d != "" || err != nil {
 		t.Error(err, d)
 	}
 }
@@ -153,19 +171,18 @@ func TestPPPSnippets(t *testing.T) {
 	}
 }
 
-// snippets are the paths of all snippets under hooks/.
+// snippets are the paths of all snippets: every file under hooks/ that is no text for people.
 func snippets(t *testing.T) []string {
 	t.Helper()
 	var found []string
-	for _, pattern := range []string{"*.d/*", "ppp/*.d/*"} {
-		files, err := filepath.Glob(filepath.Join(hooksDir, pattern))
-		if err != nil {
-			t.Fatal(err)
+	err := filepath.WalkDir(hooksDir, func(path string, d fs.DirEntry, err error) error {
+		if err == nil && !d.IsDir() && filepath.Ext(path) != ".md" {
+			found = append(found, path)
 		}
-		found = append(found, files...)
-	}
-	if len(found) != 6 {
-		t.Fatalf("snippets: %q", found)
+		return err
+	})
+	if err != nil || len(found) < 11 {
+		t.Fatalf("snippets: %q, %v", found, err)
 	}
 	return found
 }
@@ -192,18 +209,20 @@ func TestSnippetsAreCleanShell(t *testing.T) {
 
 // TestSourcedSnippetIsOneCommand: more would be more that can go wrong.
 func TestSourcedSnippetIsOneCommand(t *testing.T) {
-	b, err := os.ReadFile(filepath.Join(hooksDir, "dhclient-exit-hooks.d/uplinkd"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	var commands []string
-	for l := range strings.Lines(string(b)) {
-		if !strings.HasPrefix(l, "#") {
-			commands = append(commands, strings.TrimSpace(l))
+	for name := range sourced() {
+		b, err := os.ReadFile(filepath.Join(hooksDir, name))
+		if err != nil {
+			t.Fatal(err)
 		}
-	}
-	if len(commands) != 1 || strings.ContainsAny(commands[0], "$`\"'") {
-		t.Errorf("commands: %q", commands)
+		var commands []string
+		for l := range strings.Lines(string(b)) {
+			if !strings.HasPrefix(l, "#") {
+				commands = append(commands, strings.TrimSpace(l))
+			}
+		}
+		if len(commands) != 1 || strings.ContainsAny(commands[0], "$`\"'") {
+			t.Errorf("%s: commands: %q", name, commands)
+		}
 	}
 }
 
@@ -214,6 +233,9 @@ func TestDebianRunsThem(t *testing.T) {
 		skip(t, "run-parts is not installed")
 	}
 	for _, file := range snippets(t) {
+		if filepath.Ext(filepath.Dir(file)) != ".d" {
+			continue // run by other means
+		}
 		flag := "--test"
 		if strings.Contains(file, "dhclient") {
 			flag = "--list"

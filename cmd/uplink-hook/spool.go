@@ -13,25 +13,25 @@ import (
 )
 
 // spool keeps an encoded message for the daemon's next start. The file appears under its name when it is whole; nothing
-// is synced to disk, for what is older than the boot is of no use.
-func spool(runtimeDir string, m hookwire.Message, b []byte) error {
+// is synced to disk, for what is older than the boot is of no use. pushedOut is how many others it took the place of.
+func spool(runtimeDir string, m hookwire.Message, b []byte) (pushedOut int, err error) {
 	root, err := openSpool(runtimeDir)
 	if err != nil {
-		return fmt.Errorf("open spool: %w", err)
+		return 0, fmt.Errorf("open spool: %w", err)
 	}
 	defer root.Close()
-	if err := makeRoom(root, len(b)); err != nil {
-		return fmt.Errorf("make room in %s: %w", root.Name(), err)
+	if pushedOut, err = makeRoom(root, len(b)); err != nil {
+		return pushedOut, fmt.Errorf("make room in %s: %w", root.Name(), err)
 	}
 	name := hookwire.SpoolFile(m)
 	temp := hookwire.TempPrefix + name
 	if err := writeNew(root, temp, b); err != nil {
-		return fmt.Errorf("spool to %s: %w", root.Name(), err)
+		return pushedOut, fmt.Errorf("spool to %s: %w", root.Name(), err)
 	}
 	if err := root.Rename(temp, name); err != nil {
-		return fmt.Errorf("spool to %s: %w", root.Name(), errors.Join(err, root.Remove(temp)))
+		return pushedOut, fmt.Errorf("spool to %s: %w", root.Name(), errors.Join(err, root.Remove(temp)))
 	}
-	return nil
+	return pushedOut, nil
 }
 
 // openSpool opens the spool, and makes the runtime directory where it is missing: a hook may run long before the first
@@ -65,10 +65,10 @@ type spooled struct {
 }
 
 // makeRoom removes files until one of need bytes fits, see hookwire.MaxSpoolFiles.
-func makeRoom(root *os.Root, need int) error {
+func makeRoom(root *os.Root, need int) (removed int, err error) {
 	files, err := list(root)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	total := int64(need)
 	for _, f := range files {
@@ -76,13 +76,16 @@ func makeRoom(root *os.Root, need int) error {
 	}
 	for len(files) > 0 && (len(files) >= hookwire.MaxSpoolFiles || total > hookwire.MaxSpoolBytes) {
 		i := victim(files)
-		if err := root.Remove(files[i].name); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
+		switch err := root.Remove(files[i].name); {
+		case err == nil:
+			removed++
+		case !errors.Is(err, fs.ErrNotExist):
+			return removed, err
 		}
 		total -= files[i].size
 		files = slices.Delete(files, i, i+1)
 	}
-	return nil
+	return removed, nil
 }
 
 // victim picks the oldest file of the link that has the most.

@@ -14,8 +14,8 @@ var errNoAnswer = errors.New("no answer in time")
 
 var errDeadline = errors.New("out of time")
 
-// talk sends an encoded message to the daemon's socket and waits for the reply until the deadline. Any error but
-// errNoAnswer means that the daemon may not have the message: it was not there, or died over it.
+// talk sends an encoded message to the daemon's socket and waits for the reply until the deadline. An error means that the
+// daemon may not have the message: it was not there, or died over it, or (errNoAnswer) may do so yet.
 //
 // It uses the system calls themselves: package net would be a third of the program, and a socket's own timeouts are
 // limits that hold in connect(2) as well, where a full backlog blocks.

@@ -33,6 +33,7 @@ type bench struct {
 
 	mu     sync.Mutex
 	events []string
+	whole  []lease.Event
 	answer func(ev lease.Event) <-chan error // nil: done at once
 }
 
@@ -73,7 +74,7 @@ func newBenchIn(t *testing.T, dir string, change func(*Config)) *bench {
 func (b *bench) handle(_ context.Context, ev lease.Event) <-chan error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.events = append(b.events, short(ev))
+	b.events, b.whole = append(b.events, short(ev)), append(b.whole, ev)
 	if b.answer != nil {
 		return b.answer(ev)
 	}

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"go.uber.org/zap"
-	"golang.org/x/sys/unix"
 
 	"github.com/uplinkd/uplinkd/internal/hookwire"
 )
@@ -29,10 +28,12 @@ func (s *Server) serve(ctx context.Context, c net.Conn) {
 
 // answer handles a connection's message. It says no where the message has not been dealt with.
 func (s *Server) answer(ctx context.Context, c net.Conn) (reply hookwire.Reply, ok bool) {
-	if err := s.checkPeer(c); err != nil {
+	p, leave, err := s.admit(c)
+	if err != nil {
 		s.warn("refused a hook's connection", zap.Error(err))
 		return hookwire.Reply{Text: err.Error()}, true
 	}
+	defer leave()
 	if err := c.SetReadDeadline(time.Now().Add(s.cfg.ReadTimeout)); err != nil {
 		return reply, false
 	}
@@ -44,12 +45,33 @@ func (s *Server) answer(ctx context.Context, c net.Conn) (reply hookwire.Reply, 
 		s.warn("refused a hook's message", zap.Error(err))
 		return hookwire.Reply{Text: err.Error()}, true
 	}
-	done, err := s.dispatch(ctx, m)
+	s.drainFirst(ctx)
+	done, err := s.dispatch(ctx, p, m)
 	if err != nil {
 		s.warn("refused a hook's message", zap.Error(err))
 		return hookwire.Reply{Text: err.Error()}, true
 	}
 	return s.outcome(ctx, done)
+}
+
+// admit says who connected, and whether that one may speak: an ordinary user that is on the list, and not too many of them at
+// once, so that they cannot keep root's hooks waiting. leave has to be called at the end.
+func (s *Server) admit(c net.Conn) (p peer, leave func(), err error) {
+	p, err = peerOf(c)
+	switch {
+	case err != nil:
+		return p, nil, err
+	case p.trusted():
+		return p, func() {}, nil
+	case !s.allows(p):
+		return p, nil, fmt.Errorf("user %d may not send hook messages: see hook_users and hook_groups", p.uid)
+	}
+	select {
+	case s.guests <- struct{}{}:
+		return p, func() { <-s.guests }, nil
+	default:
+		return p, nil, fmt.Errorf("user %d: too many hooks of ordinary users at once", p.uid)
+	}
 }
 
 // outcome waits for what became of an event.
@@ -70,26 +92,4 @@ func (s *Server) outcome(ctx context.Context, done <-chan error) (reply hookwire
 	case <-ctx.Done():
 		return reply, false
 	}
-}
-
-// checkPeer asks the kernel who connected (SO_PEERCRED, unix(7)).
-func (s *Server) checkPeer(c net.Conn) error {
-	uc, ok := c.(*net.UnixConn)
-	if !ok {
-		return errors.New("not a Unix socket")
-	}
-	raw, err := uc.SyscallConn()
-	if err != nil {
-		return fmt.Errorf("ask for the peer's credentials: %w", err)
-	}
-	var cred *unix.Ucred
-	var credErr error
-	err = raw.Control(func(fd uintptr) { cred, credErr = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED) })
-	if err = errors.Join(err, credErr); err != nil {
-		return fmt.Errorf("ask for the peer's credentials: %w", err)
-	}
-	if !s.cfg.Allow(cred.Uid, cred.Gid) {
-		return fmt.Errorf("user %d may not send hook messages", cred.Uid)
-	}
-	return nil
 }

@@ -14,9 +14,12 @@ import (
 //
 // A hook of another network namespace (ip netns exec, a container that shares /run) is refused: its ifindex is one of our
 // links by chance only, and its lease or release would be taken for that link's.
-func (s *Server) dispatch(ctx context.Context, m hookwire.Message) (<-chan error, error) {
+func (s *Server) dispatch(ctx context.Context, p peer, m hookwire.Message) (<-chan error, error) {
 	if m.NetNS.Other(s.netns) {
 		return nil, fmt.Errorf("the hook ran in network namespace %s, uplinkd runs in %s", m.NetNS, s.netns)
+	}
+	if err := checkClient(p, m); err != nil {
+		return nil, err
 	}
 	evs, err := lease.Parse(lease.Input{
 		Client: m.Client, Args: m.Args, Env: m.Env, Refused: m.Refused, Interface: m.Interface, Index: m.Index,
@@ -24,6 +27,7 @@ func (s *Server) dispatch(ctx context.Context, m hookwire.Message) (<-chan error
 	if err != nil {
 		return nil, fmt.Errorf("message of a hook: %w", err)
 	}
+	sign(p, evs)
 	return s.cfg.Intake.Take(ctx, evs, m.Stamp), nil
 }
 

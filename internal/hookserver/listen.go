@@ -32,18 +32,20 @@ func (s *Server) open() error {
 		return err
 	}
 	if s.ln = s.cfg.Listener; s.ln != nil {
-		return nil
+		return s.SetAccess(s.cfg.Access)
 	}
 	path := filepath.Join(dir, hookwire.SocketName)
 	if s.ln, err = listen(path); err != nil {
 		return err
 	}
 	s.path = path
-	return nil
+	return s.SetAccess(s.cfg.Access)
 }
 
 // Close ends what New began. The socket's file goes first: a hook that finds none spools without another try.
 func (s *Server) Close() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if s.path != "" {
 		os.Remove(s.path)
 		s.path = ""

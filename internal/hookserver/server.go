@@ -31,11 +31,11 @@ type Config struct {
 	Intake     *intake.Intake // takes what the messages say
 	Log        *zap.Logger
 
-	Listener     net.Listener               // a listening Unix stream socket; nil: make RuntimeDir/hook.sock
-	Allow        func(uid, gid uint32) bool // who may send messages; nil: root and the daemon's own user
-	MaxConns     int                        // at once; further ones wait in the socket's backlog
-	ReadTimeout  time.Duration              // for the whole message
-	ReplyTimeout time.Duration              // how long an outcome is waited for on behalf of a hook
+	Listener     net.Listener  // a listening Unix stream socket; nil: make RuntimeDir/hook.sock
+	Access       Access        // who else may send messages: see SetAccess
+	MaxConns     int           // at once, a quarter of them by ordinary users; further ones wait in the socket's backlog
+	ReadTimeout  time.Duration // for the whole message
+	ReplyTimeout time.Duration // how long an outcome is waited for on behalf of a hook
 }
 
 // Server is a running or ready hook server; it has the shape of a task.
@@ -43,12 +43,17 @@ type Server struct {
 	cfg    Config
 	lock   *os.File
 	ln     net.Listener
-	path   string // of the socket that we made; empty: none
 	bootID [16]byte
 	netns  hookwire.NetNS // where our ifindexes are from; unknown: every hook's are taken for the same
 	ready  chan struct{}
 	slots  chan struct{}
+	guests chan struct{} // connections of ordinary users
 	conns  sync.WaitGroup
+
+	spool  sync.Mutex // held while the spool is taken in
+	mu     sync.Mutex // of what SetAccess changes
+	access Access
+	path   string // of the socket that we made; empty: none
 }
 
 // New makes the runtime directory, its lock and the socket, so that hooks can already queue up in its backlog; nothing is
@@ -60,6 +65,7 @@ func New(cfg Config) (*Server, error) {
 	}
 	s := &Server{
 		cfg: cfg, ready: make(chan struct{}), slots: make(chan struct{}, cfg.MaxConns),
+		guests: make(chan struct{}, max(cfg.MaxConns/4, 1)),
 		bootID: readBootID(), netns: readNetNS(),
 	}
 	if err := s.open(); err != nil {
@@ -78,10 +84,6 @@ func (c *Config) setDefaults() {
 	}
 	if c.ReplyTimeout <= 0 {
 		c.ReplyTimeout = DefaultReplyTimeout
-	}
-	if c.Allow == nil {
-		own := uint32(os.Geteuid())
-		c.Allow = func(uid, _ uint32) bool { return uid == 0 || uid == own }
 	}
 	if c.Log == nil {
 		c.Log = zap.NewNop()

@@ -31,6 +31,8 @@ type taken struct {
 // Drain hands on all messages of the spool in the order in which their hooks ran, waits for their outcome, and removes
 // them. A file stays where ctx ends first; one that is no message, or of another boot, is removed and said in the log.
 func (s *Server) Drain(ctx context.Context) error {
+	s.spool.Lock()
+	defer s.spool.Unlock()
 	root, err := hookwire.OpenSpool(s.cfg.RuntimeDir)
 	if err != nil {
 		return fmt.Errorf("open spool: %w", err)
@@ -51,6 +53,15 @@ func (s *Server) Drain(ctx context.Context) error {
 		pending = append(pending, taken{name, done})
 	}
 	return s.settle(ctx, root, pending)
+}
+
+// drainFirst takes in what is in the spool before a message that came by the socket: a client's call may have gone by the spool
+// and its next one not, and that must not count first. The memory of which was newer does not outlive the daemon, so the older
+// one's file must be gone by then, too.
+func (s *Server) drainFirst(ctx context.Context) {
+	if err := s.Drain(ctx); err != nil && ctx.Err() == nil {
+		s.warn("cannot read the spool of hook messages", zap.Error(err))
+	}
 }
 
 // settle waits for the outcomes and removes the files. What failed has been tried: to keep it would be to try it for ever.
@@ -120,7 +131,7 @@ func (s *Server) take(ctx context.Context, root *os.Root, name string) (<-chan e
 	case m.Stamp.OtherBoot(s.bootID):
 		return nil, errors.New("from before this boot")
 	}
-	return s.dispatch(ctx, m)
+	return s.dispatch(ctx, peer{uid: uint32(os.Geteuid())}, m) // nobody else can write there
 }
 
 // readSpooled reads a file that must be regular, of our own, and not larger than a message.

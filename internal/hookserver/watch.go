@@ -127,9 +127,7 @@ func (s *Server) drainAgain(ctx context.Context, again <-chan struct{}) {
 	for {
 		select {
 		case <-again:
-			if err := s.Drain(ctx); err != nil && ctx.Err() == nil {
-				s.warn("cannot read the spool of hook messages", zap.Error(err))
-			}
+			s.drainFirst(ctx)
 		case <-ctx.Done():
 			return
 		}

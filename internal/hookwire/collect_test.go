@@ -63,10 +63,13 @@ func TestCollectNamesWhatItLeavesOut(t *testing.T) {
 	}
 }
 
-// TestPrefixes: a client with a prefix in its line, as later ones will have; more keys than fit are marked as such.
-func TestPrefixes(t *testing.T) {
-	c := client{keys: []string{"a"}, prefixes: []string{"route_"}}
-	for key, want := range map[string]bool{"a": true, "ab": false, "route_1": true, "xroute_1": false} {
+// TestNumberedKeys: # is one digit or more, and nothing else.
+func TestNumberedKeys(t *testing.T) {
+	c := client{keys: []string{"nd#_addr#", "ip#"}}
+	for key, want := range map[string]bool{
+		"nd1_addr1": true, "nd12_addr007": true, "ip0": true, "nd_addr1": false, "nd1_addr": false, "nd1_addr1x": false, "xnd1_addr1": false,
+		"nd1_addr1_vltime": false, "nd#_addr#": false, "nd-1_addr1": false, "nd1x_addr1": false, "ip": false, "": false,
+	} {
 		if c.allows(key) != want {
 			t.Errorf("allows(%s) = %v", key, !want)
 		}
@@ -84,7 +87,7 @@ func TestCollectAlwaysEncodes(t *testing.T) {
 		args := rapid.SliceOfN(value, 0, MaxArgs+3).Draw(t, "args")
 		var env, keys []string
 		for _, k := range c.keys {
-			if rapid.Bool().Draw(t, k) {
+			if k = example(k); rapid.Bool().Draw(t, k) {
 				env, keys = append(env, k+"="+value.Draw(t, "value")), append(keys, k)
 			}
 		}
@@ -103,6 +106,9 @@ func TestCollectAlwaysEncodes(t *testing.T) {
 		}
 	})
 }
+
+// example is a key that fits a pattern.
+func example(pattern string) string { return strings.ReplaceAll(pattern, "#", "12") }
 
 // TestCollectFitsToTheByte: arguments that leave any room from much to none for the keys.
 func TestCollectFitsToTheByte(t *testing.T) {
@@ -152,7 +158,9 @@ func TestFixedLen(t *testing.T) {
 }
 
 func TestClientsTable(t *testing.T) {
-	if want := []string{"dhclient", "ppp"}; !slices.Equal(Clients(), want) {
+	if want := []string{
+		"dhclient", "dhcpcd", "generic", "ifupdown", "networkd-dispatcher", "networkmanager", "openvpn", "ppp", "udhcpc", "wg-quick",
+	}; !slices.Equal(Clients(), want) {
 		t.Errorf("Clients() = %q, want %q", Clients(), want)
 	}
 	if Allowed("nobody", "reason") || Allowed("ppp", "reason") || !Allowed("dhclient", "reason") {
@@ -163,7 +171,7 @@ func TestClientsTable(t *testing.T) {
 			t.Errorf("client %q: bad line", c.name)
 		}
 		for _, k := range slices.Concat(c.keys, c.ifaceKey) {
-			if !isName(k) || len(k) > MaxKey || !c.allows(k) {
+			if k = example(k); !isName(k) || len(k) > MaxKey || !c.allows(k) {
 				t.Errorf("client %s: bad key %q", c.name, k)
 			}
 		}

@@ -39,6 +39,17 @@ func decodeClassless(b []byte) ([]Route, error) {
 	return routes, nil
 }
 
+// inOctets reads the option in a spelling of its octets.
+func inOctets(octets func(string) ([]byte, error)) func(string) ([]Route, error) {
+	return func(s string) ([]Route, error) {
+		b, err := octets(s)
+		if err != nil {
+			return nil, err
+		}
+		return decodeClassless(b)
+	}
+}
+
 // octets reads numbers of one octet each, in a base.
 func octets(words []string, base int) ([]byte, error) {
 	b := make([]byte, 0, len(words))
@@ -85,6 +96,28 @@ func classlessPairs(s string) ([]byte, error) {
 		b = append(append(b, dst...), gw.AsSlice()...)
 	}
 	return b, nil
+}
+
+// classlessPrefixes reads "10.1.2.0/24 192.0.2.1 0.0.0.0/0 192.0.2.7": the option as dhcpcd, udhcpc and NetworkManager
+// print it, all or nothing. Bits of a destination under its mask are cleared here too, for not all of them do.
+func classlessPrefixes(s string) ([]Route, error) {
+	words := strings.Fields(s)
+	if len(words)%2 != 0 {
+		return nil, errCutShort
+	}
+	var routes []Route
+	for i := 0; i < len(words); i += 2 {
+		dst, err := netip.ParsePrefix(words[i])
+		if err != nil || !dst.Addr().Is4() {
+			return nil, errForm
+		}
+		gw, err := inet.addr(words[i+1])
+		if err != nil {
+			return nil, errForm
+		}
+		routes = append(routes, Route{Dst: dst.Masked(), Gateway: gw})
+	}
+	return routes, nil
 }
 
 // checkRoute says why a route of option 121 is refused, although it is well-formed.

@@ -25,7 +25,7 @@ func bindDhclient6(in Input, ev *Event, p *problems) {
 	}
 	ev.Verb = Bind
 	ev.Lease = Lease{
-		Source: ev.Source, Address: addr, Bits: prefixLen6(in.Env["new_ip6_prefixlen"], p),
+		Source: ev.Source, Address: addr, Bits: inet6.prefixLen(in.Env["new_ip6_prefixlen"], p),
 		Lifetime: lifetime("valid lifetime", life, p),
 	}
 	inet6.dns(in, "new_dhcp6_name_servers", ev, p)
@@ -53,17 +53,4 @@ func ignoreWithoutAddress(in Input, prefixKey string, ev *Event) {
 		return
 	}
 	ev.ignore("no address named")
-}
-
-// prefixLen6 reads a prefix length; -1 where there is none that makes sense. dhclient gives 128, for DHCPv6 knows no subnets.
-func prefixLen6(s string, p *problems) int {
-	if s == "" {
-		return -1
-	}
-	n, err := strconv.Atoi(s)
-	if err != nil || n < 1 || n > 128 {
-		p.addf("prefix length %s: not from 1 to 128", quote(s))
-		return -1
-	}
-	return n
 }

@@ -3,7 +3,6 @@ package lease_test
 import (
 	"net"
 	"net/netip"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -17,16 +16,22 @@ import (
 
 // FuzzParse: whatever the variables hold, Parse does not panic, and what it gives holds to its promises.
 func FuzzParse(f *testing.F) {
-	for dir, client := range map[string]string{"dhclient4": "dhclient", "dhclient6": "dhclient", "hostile-dhclient": "dhclient", "pppd": "ppp"} {
-		files, err := filepath.Glob(filepath.Join("testdata", dir, "*.env"))
-		if err != nil {
-			f.Fatal(err)
-		}
-		for _, file := range files {
-			f.Add(client, "ip-up|ppp0|tty|0|192.0.2.1|192.0.2.2", strings.Join(readLines(f, file), "|"), "")
+	for dir, folder := range folders() {
+		for _, r := range records(f, dir, folder.count) {
+			args, environ := folder.call(f, r)
+			f.Add(folder.client, strings.Join(args, "|"), strings.Join(environ, "|"), "")
 		}
 	}
 	f.Add("dhclient", "", base, "new_routers|*")
+	f.Add("networkmanager", "wan0|dhcp6-change", dualStack, "IP4_GATEWAY")
+	f.Add("networkmanager", "tun0|vpn-up", vpn, "")
+	f.Add("openvpn", "", tunnel+"script_type=route-up", "")
+	f.Add("openvpn", "", net30+"script_type=route-up", "foreign_option_1|route_network_1")
+	f.Add("ifupdown", "", static6, "")
+	f.Add("generic", genericAll, "", "")
+	f.Add("generic", "--interface|wan0|--remove|--source|x", "", "$2")
+	f.Add("wg-quick", "down|wg0", "", "")
+	f.Add("networkd-dispatcher", "", "STATE=routable|IFACE=wan0", "")
 	f.Fuzz(func(t *testing.T, client, args, env, refused string) {
 		in := call(client, env, strings.Split(args, "|")...)
 		in.Refused = strings.Split(refused, "|")
@@ -78,12 +83,12 @@ func checkLease(t *testing.T, ev lease.Event, l lease.Lease) {
 		t.Errorf("over a limit: %s", text(ev))
 	}
 	for _, r := range append(l.Gateways(), l.Routers...) {
-		if !usable(r) && !(r.Is6() && r.IsLinkLocalUnicast() && r.Zone() == "") || r.Is4() != l.Address.Is4() || r == l.Address {
+		if !usable(r) && (r.Is4() || !r.IsLinkLocalUnicast() || r.Zone() != "") || r.Is4() != l.Address.Is4() || r == l.Address {
 			t.Errorf("bad router %s: %s", r, text(ev))
 		}
 	}
 	for _, r := range l.Classless {
-		if r.Dst != r.Dst.Masked() || !r.Gateway.Is4() {
+		if r.Dst != r.Dst.Masked() || r.Gateway.Is4() != l.Address.Is4() || r.Dst.Addr().Is4() != l.Address.Is4() {
 			t.Errorf("bad route %v: %s", r, text(ev))
 		}
 	}

@@ -17,21 +17,72 @@ import (
 
 var update = flag.Bool("update", false, "write the golden files anew; read the difference by eye")
 
+// recorded is a folder of recorded calls.
+type recorded struct {
+	client string
+	count  int // of records; those in which the client refused the server's answer are none
+	// args gives the arguments after the client's name; nil: none.
+	args func(t testing.TB, record string) []string
+}
+
+// folders are the recorded calls under testdata.
+func folders() map[string]recorded {
+	return map[string]recorded{
+		"dhclient4":        {"dhclient", 70, nil},
+		"dhclient6":        {"dhclient", 40, nil},
+		"hostile-dhclient": {"dhclient", 30, nil},
+		"dhcpcd":           {"dhcpcd", 101, nil},
+		"udhcpc":           {"udhcpc", 34, recordedArgs},
+		"hostile-udhcpc":   {"udhcpc", 31, func(testing.TB, string) []string { return []string{"bound"} }},
+		"pppd":             {"ppp", 5, scriptAndArgs},
+
+		"networkmanager":         {"networkmanager", 69, recordedArgs},
+		"hostile-networkmanager": {"networkmanager", 29, func(testing.TB, string) []string { return []string{"wan0", "up"} }},
+		"ifupdown":               {"ifupdown", 41, nil},
+		"openvpn":                {"openvpn", 28, nil},
+	}
+}
+
+// recordedArgs are a record's arguments.
+func recordedArgs(t testing.TB, record string) []string { return readLines(t, record+".argv") }
+
+// scriptAndArgs are a record's arguments after the script's name, as the snippets for pppd give them.
+func scriptAndArgs(t testing.TB, record string) []string {
+	args := recordedArgs(t, record)
+	args[0] = filepath.Base(args[0])
+	return args
+}
+
+// records are the paths of a folder's records, less what they end in.
+func records(t testing.TB, dir string, count int) []string {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join("testdata", dir, "*.env"))
+	if err != nil || len(files) != count {
+		t.Fatalf("%s: %d records, want %d; %v", dir, len(files), count, err)
+	}
+	for i := range files {
+		files[i] = strings.TrimSuffix(files[i], ".env")
+	}
+	return files
+}
+
+// call is a record's arguments and environment.
+func (r recorded) call(t testing.TB, record string) (args, environ []string) {
+	t.Helper()
+	if r.args != nil {
+		args = r.args(t, record)
+	}
+	return args, readLines(t, record+".env")
+}
+
 // TestRecordedCalls replays what real clients gave to their hooks (testdata/README.md), through the allow-list, and
 // compares with one line a call.
 func TestRecordedCalls(t *testing.T) {
-	for dir, client := range map[string]string{
-		"dhclient4": "dhclient", "dhclient6": "dhclient", "hostile-dhclient": "dhclient", "pppd": "ppp",
-	} {
+	for dir, folder := range folders() {
 		t.Run(dir, func(t *testing.T) {
-			files, err := filepath.Glob(filepath.Join("testdata", dir, "*.env"))
-			if err != nil || len(files) < 5 {
-				t.Fatalf("%d records, %v", len(files), err)
-			}
 			var got strings.Builder
-			for _, f := range files {
-				evs := replay(t, client, f)
-				fmt.Fprintf(&got, "%s\n    %s\n", strings.TrimSuffix(filepath.Base(f), ".env"), texts(evs))
+			for _, r := range records(t, dir, folder.count) {
+				fmt.Fprintf(&got, "%s\n    %s\n", filepath.Base(r), texts(replay(t, folder, r)))
 			}
 			golden := filepath.Join("testdata", dir+".golden")
 			if *update {
@@ -52,22 +103,18 @@ func TestRecordedCalls(t *testing.T) {
 
 // replay gives a record to Parse, once as the hook sends it and once with the whole environment: the allow-list must hold
 // every key that Parse looks at.
-func replay(t *testing.T, client, file string) []lease.Event {
-	environ := readLines(t, file)
-	var args []string
-	if client == "ppp" { // the snippets give the script's name first
-		args = readLines(t, strings.TrimSuffix(file, ".env")+".argv")
-		args[0] = filepath.Base(args[0])
-	}
-	m, err := hookwire.Collect(client, args, environ)
+func replay(t *testing.T, folder recorded, record string) []lease.Event {
+	t.Helper()
+	args, environ := folder.call(t, record)
+	m, err := hookwire.Collect(folder.client, args, environ)
 	if err != nil {
 		t.Fatal(err)
 	}
-	in := lease.Input{Client: client, Args: m.Args, Env: m.Env, Refused: m.Refused, Interface: m.Interface, Index: 7}
+	in := lease.Input{Client: folder.client, Args: m.Args, Env: m.Env, Refused: m.Refused, Interface: m.Interface, Index: 7}
 	evs := parseAll(t, in)
 	for _, ev := range evs {
 		if m.Idle() && (ev.Verb != lease.Ignore || len(ev.Problems) > 0) {
-			t.Errorf("%s: the hook would not send it, and it says %s", file, text(ev))
+			t.Errorf("%s: the hook would not send it, and it says %s", record, text(ev))
 		}
 	}
 	in.Env = map[string]string{}
@@ -76,7 +123,7 @@ func replay(t *testing.T, client, file string) []lease.Event {
 		in.Env[k] = v
 	}
 	if d := cmp.Diff(texts(parseAll(t, in)), texts(evs)); d != "" {
-		t.Errorf("%s: the allow-list lacks a key: %s", file, d)
+		t.Errorf("%s: the allow-list lacks a key: %s", record, d)
 	}
 	return evs
 }
@@ -152,6 +199,8 @@ func leaseText(l lease.Lease) string {
 	}
 	if l.HasClassless {
 		fmt.Fprintf(&b, " classless%s", classlessText(l.Classless))
+	} else if len(l.Classless) > 0 {
+		fmt.Fprintf(&b, " routes%s", classlessText(l.Classless))
 	}
 	fmt.Fprintf(&b, " gateways %v", l.Gateways())
 	if l.Refused {

@@ -40,6 +40,7 @@ type Lease struct {
 	Refused bool `json:"refused,omitzero"`
 	// HasClassless says that option 121 was there and well-formed; then the router option does not count (RFC 3442).
 	// Where it was there and malformed, HasClassless is false and Routers is empty: no silent way back to the routers.
+	// Without it, Classless is what a VPN's server pushed or a script named beside the routers, which count.
 	HasClassless bool          `json:"has_classless,omitzero"`
 	Classless    []Route       `json:"classless,omitzero"`
 	DNS          []netip.Addr  `json:"dns,omitzero"`

@@ -49,7 +49,16 @@ func one(parse func(in Input, ev *Event, p *problems)) parser {
 func parsers() map[string]parser {
 	return map[string]parser{
 		"dhclient": one(parseDhclient),
+		"dhcpcd":   parseDhcpcd,
+		"udhcpc":   one(parseUdhcpc),
 		"ppp":      one(parsePPP),
+
+		"networkmanager":      one(parseNetworkManager),
+		"networkd-dispatcher": one(parseNetworkdDispatcher),
+		"ifupdown":            one(parseIfupdown),
+		"openvpn":             one(parseOpenVPN),
+		"wg-quick":            one(parseWGQuick),
+		"generic":             one(parseGeneric),
 	}
 }
 

@@ -1,6 +1,9 @@
 package lease
 
-import "net/netip"
+import (
+	"net/netip"
+	"strings"
+)
 
 // The places of pppd's arguments (pppd(8), "Scripts"), after the name of the script: interface, tty, speed, local address,
 // remote address, ipparam. The last is missing where it is not set.
@@ -8,6 +11,7 @@ const (
 	pppKind   = 0
 	pppLocal  = 4
 	pppRemote = 5
+	pppParam  = 6
 )
 
 // parsePPP understands pppd, whose snippets put the script's name first.
@@ -18,9 +22,13 @@ func parsePPP(in Input, ev *Event, p *problems) {
 	ev.Reason = in.arg(pppKind)
 	switch ev.Reason {
 	case "ip-pre-up", "ip-up":
-		bindPPP(in, ev, p)
+		if ev.Verb = Resync; !ofNetworkManager(in.arg(pppParam)) {
+			bindPPP(in, ev, p)
+		}
 	case "ip-down":
-		removePPP(in, ev, p)
+		if ev.Verb = Resync; !ofNetworkManager(in.arg(pppParam)) {
+			removePPP(in, ev, p)
+		}
 	case "ipv6-up", "ipv6-down":
 		ev.Verb = Resync
 	case "":
@@ -29,6 +37,15 @@ func parsePPP(in Input, ev *Event, p *problems) {
 		ev.Reason = quote(ev.Reason)
 		ev.ignore("unknown script")
 	}
+}
+
+// ofNetworkManager says, by its ipparam, whether NetworkManager started this pppd: it calls hooks of its own for the session.
+func ofNetworkManager(ipparam string) bool {
+	if strings.HasPrefix(ipparam, "/org/freedesktop/NetworkManager/PPP/") {
+		return true
+	}
+	plugin, ok := strings.CutPrefix(ipparam, "nm-")
+	return ok && strings.Contains(plugin, "-service-")
 }
 
 // arg is an argument by its place, empty where it is not there.

@@ -71,9 +71,10 @@ func checkUnicast(a netip.Addr) error {
 }
 
 // checkRouter says why r can be no gateway of a host with this address and prefix length (-1: not known). A gateway off
-// the subnet is not refused here: whether that will do is for those who know what the kernel has.
+// the subnet is not refused here: whether that will do is for those who know what the kernel has. An IPv6 router goes by
+// its link-local address (RFC 4861 section 6.1.2).
 func checkRouter(r netip.Addr, own netip.Prefix) error {
-	if err := checkUnicast(r); err != nil {
+	if err := checkUnicast(r); err != nil && (r.Is4() || !r.IsLinkLocalUnicast()) {
 		return err
 	}
 	if r == own.Addr() {
@@ -116,15 +117,21 @@ func (f family) addrs(what, list string, limit int, check func(netip.Addr) error
 
 // dns reads the list of name servers under a key into the event's lease.
 func (f family) dns(in Input, key string, ev *Event, p *problems) {
+	ev.Lease.DNS = f.servers(in, key, ev, p)
+}
+
+// servers reads the list of name servers under a key. Where it is refused whole, the event says so.
+func (f family) servers(in Input, key string, ev *Event, p *problems) []netip.Addr {
 	if in.refused(key) {
 		p.addf("%s: too long", key)
 		ev.Keep |= KeepDNS
-		return
+		return nil
 	}
-	var whole bool
-	if ev.Lease.DNS, whole = f.addrs("name server", in.Env[key], MaxDNS, checkUnicast, p); !whole {
+	as, whole := f.addrs("name server", in.Env[key], MaxDNS, checkUnicast, p)
+	if !whole {
 		ev.Keep |= KeepDNS
 	}
+	return as
 }
 
 // maskBits is the prefix length of a subnet mask; -1 where there is none, or none that makes sense.
@@ -145,6 +152,23 @@ func maskBits(mask string, p *problems) int {
 		return -1
 	case m<<n != 0:
 		p.addf("subnet mask %s: not contiguous", quote(mask))
+		return -1
+	}
+	return n
+}
+
+// prefixLen reads a prefix length; -1 where there is none that makes sense. For DHCPv6 it is 128: that knows no subnets.
+func (f family) prefixLen(s string, p *problems) int {
+	if s == "" {
+		return -1
+	}
+	most := 32
+	if f == inet6 {
+		most = 128
+	}
+	n, err := strconv.Atoi(s)
+	if err != nil || n < 1 || n > most {
+		p.addf("prefix length %s: not from 1 to %d", quote(s), most)
 		return -1
 	}
 	return n
