@@ -47,7 +47,7 @@ type Names interface {
 	Remove() error
 }
 
-// Options are what New needs. Names, Complete and Announce may be nil.
+// Options are what New needs. Names, Complete, Announce and Observe may be nil.
 type Options struct {
 	Kernel Kernel
 	Store  Store
@@ -60,6 +60,9 @@ type Options struct {
 	Complete <-chan struct{}
 	// Announce is told of the uplinks in a line whenever their number or state changes. It must not block.
 	Announce func(text string)
+	// Observe is told which links' DHCP messages are wanted: all of them each time, after the first look and whenever they
+	// change. It must not block.
+	Observe func(links []uplink.Observed)
 }
 
 // Agent owns the state of the daemon. Its exported methods may be called from any goroutine, but for Learn and Suspend.
@@ -72,7 +75,8 @@ type Agent struct {
 	ready  chan struct{}
 
 	announce func(string)
-	complete <-chan struct{} // nil once it has been closed
+	observer func([]uplink.Observed) // nil: nobody wants to know
+	complete <-chan struct{}         // nil once it has been closed
 
 	// All below belongs to the goroutine of Run.
 	cfg       config.Config
@@ -100,6 +104,9 @@ type Agent struct {
 	refused map[rpdb.Op]bool  // what the kernel refused in the last look
 	unsaved bool              // the last attempt to keep the state failed
 	waiting []call
+
+	observed   []uplink.Observed         // as the observer was told; nil: not yet
+	complaints map[string]map[int]string // see Complain
 }
 
 // call is something for the goroutine of Run to do.
@@ -116,11 +123,11 @@ const noLink = -1
 func New(o Options) *Agent {
 	a := &Agent{
 		kernel: o.Kernel, store: o.Store, names: o.Names, log: o.Log, cfg: o.Config,
-		calls: make(chan call), ready: make(chan struct{}), complete: o.Complete, announce: o.Announce,
+		calls: make(chan call), ready: make(chan struct{}), complete: o.Complete, announce: o.Announce, observer: o.Observe,
 		owners: []uint8{o.Config.Protocol},
 		tables: maps.Clone(o.State.Tables), saved: o.State,
 		drift: rate.NewLimiter(rate.Every(driftBack), driftRush),
-		known: make(map[string]bool), failing: make(map[string]bool),
+		known: make(map[string]bool), failing: make(map[string]bool), complaints: make(map[string]map[int]string),
 	}
 	if a.announce == nil {
 		a.announce = func(string) {}

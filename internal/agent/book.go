@@ -39,6 +39,7 @@ func (b *book) bind(l state.StoredLease) {
 	if had && sameWord(old, l) {
 		l.Seq = old.Seq
 	}
+	l.Seen = l.Seen || had && old.Seen
 	b.remove(func(o state.StoredLease) bool { return sameClient(o, l) && o.Lease.Address == l.Lease.Address })
 	b.leases = append(b.leases, l)
 	slices.SortStableFunc(b.leases, func(x, y state.StoredLease) int { return cmp.Compare(x.Seq, y.Seq) })
@@ -79,9 +80,9 @@ func (b *book) find(l state.StoredLease) (state.StoredLease, bool) {
 	return state.StoredLease{}, false
 }
 
+// sameWord says whether two leases say the same of the gateway. Another classless route is no newer word about that.
 func sameWord(a, b state.StoredLease) bool {
-	return a.Lease.Refused == b.Lease.Refused && a.Lease.HasClassless == b.Lease.HasClassless &&
-		slices.Equal(a.Lease.Routers, b.Lease.Routers) && slices.Equal(a.Lease.Classless, b.Lease.Classless)
+	return a.Lease.Refused == b.Lease.Refused && slices.Equal(a.Lease.Gateways(), b.Lease.Gateways())
 }
 
 // bound keeps to the limits.
@@ -91,7 +92,7 @@ func (b *book) bound(index int) {
 }
 
 // evict drops one lease where more than most match: the oldest whose address has never been on its link, since that may be
-// anybody's invention, or else the oldest. The newest is not the one to go.
+// anybody's invention, an ordinary user's before all others; or else the oldest. The newest is not the one to go.
 func (b *book) evict(most int, match func(state.StoredLease) bool) {
 	var at []int
 	for i, l := range b.leases {
@@ -102,7 +103,11 @@ func (b *book) evict(most int, match func(state.StoredLease) bool) {
 	if len(at) <= most {
 		return
 	}
-	i := slices.IndexFunc(at[:len(at)-1], func(i int) bool { return !b.leases[i].Seen })
+	old := at[:len(at)-1]
+	i := slices.IndexFunc(old, func(i int) bool { return !b.leases[i].Seen && b.leases[i].Lease.Source.TunnelOnly() })
+	if i < 0 {
+		i = slices.IndexFunc(old, func(i int) bool { return !b.leases[i].Seen })
+	}
 	b.leases = slices.Delete(b.leases, at[max(i, 0)], at[max(i, 0)]+1)
 }
 
@@ -171,16 +176,17 @@ func (a *Agent) learn(ev lease.Event) error {
 		return a.learnAll(ev, on)
 	case lease.Remove:
 		a.forget(a.book.remove(func(l state.StoredLease) bool { return on(l) && l.Lease.Address == ev.Address }))
-		a.letGo(ev.Index, ev.Address)
+		a.letGo(ev.Source, ev.Index, ev.Address) // a client may give up what it told nobody here of
 	case lease.RemoveAll:
 		a.forget(a.book.remove(on))
+		a.held = slices.DeleteFunc(a.held, func(h uplink.Held) bool { return h.Link == ev.Index && h.Source == ev.Source })
 	}
 	a.log.Debug("hook", linkField(ev.Interface), sourceField(ev), verbField(ev))
 	return nil
 }
 
 // learnAll takes the whole of what a source has on a link. What it has no more was not given up: what is remembered of
-// those addresses stays.
+// those addresses stays, until the source gives up all.
 func (a *Agent) learnAll(ev lease.Event, on func(state.StoredLease) bool) error {
 	var errs []error
 	for _, l := range ev.Leases {
@@ -214,10 +220,13 @@ func (a *Agent) learnLease(ev lease.Event, word lease.Lease) error {
 // forget drops what is remembered of addresses whose lease was given up: nothing of them is to stay.
 func (a *Agent) forget(gone []state.StoredLease) {
 	for _, l := range gone {
-		a.letGo(l.Index, l.Lease.Address)
+		a.letGo(l.Lease.Source, l.Index, l.Lease.Address)
 	}
 }
 
-func (a *Agent) letGo(link int, addr netip.Addr) {
-	a.held = slices.DeleteFunc(a.held, func(h uplink.Held) bool { return h.Link == link && h.Addr == addr })
+// letGo drops what is remembered of an address that a source gave up. An ordinary user's word ends nothing but its own.
+func (a *Agent) letGo(by lease.Source, link int, addr netip.Addr) {
+	a.held = slices.DeleteFunc(a.held, func(h uplink.Held) bool {
+		return h.Link == link && h.Addr == addr && (h.Source == by || !by.TunnelOnly())
+	})
 }

@@ -51,9 +51,11 @@ func (a *Agent) look(ctx context.Context) (outcome, error) {
 	a.persist()
 	failed := a.apply(ctx, ops)
 	byLink := a.blame(&view, planned, ops, failed)
+	a.complain(&view)
 	a.report(view, hints, ops, drifted)
 	a.view = view
 	a.publish()
+	a.observe(view)
 	a.finish(len(failed) == 0)
 	return outcome{changed: len(ops) > 0, failed: byLink}, errors.Join(slices.Collect(maps.Values(failed))...)
 }
@@ -197,7 +199,7 @@ func storeHeld(hs []uplink.Held, s *rpdb.Snapshot) []state.Held {
 	out := make([]state.Held, len(hs))
 	for i, h := range hs {
 		out[i] = state.Held{
-			Index: h.Link, Interface: s.LinkName(h.Link), Address: h.Addr, Class: h.Class.String(), Gateway: h.Gateway, Onlink: h.Onlink, Fell: h.Fell,
+			Index: h.Link, Interface: s.LinkName(h.Link), Address: h.Addr, Class: h.Class.String(), Gateway: h.Gateway, Onlink: h.Onlink, Source: h.Source, Fell: h.Fell,
 		}
 	}
 	return out
@@ -206,7 +208,7 @@ func storeHeld(hs []uplink.Held, s *rpdb.Snapshot) []state.Held {
 func loadHeld(hs []state.Held) []uplink.Held {
 	out := make([]uplink.Held, len(hs))
 	for i, h := range hs {
-		out[i] = uplink.Held{Link: h.Index, Addr: h.Address, Class: uplink.ParseClass(h.Class), Gateway: h.Gateway, Onlink: h.Onlink, Fell: h.Fell}
+		out[i] = uplink.Held{Link: h.Index, Addr: h.Address, Class: uplink.ParseClass(h.Class), Gateway: h.Gateway, Onlink: h.Onlink, Source: h.Source, Fell: h.Fell}
 	}
 	return out
 }

@@ -33,6 +33,18 @@ func gatewaysField(u uplink.Uplink) zap.Field {
 	return zap.Strings("gateways", gs)
 }
 
+// routesField is left out where there are none, as nearly everywhere.
+func routesField(u uplink.Uplink) zap.Field {
+	if len(u.Routes) == 0 {
+		return zap.Skip()
+	}
+	var rs []string
+	for _, r := range u.Routes {
+		rs = append(rs, r.Dst.String())
+	}
+	return zap.Strings("classless_routes", rs)
+}
+
 func gatewayText(g uplink.Gateway) string {
 	if !g.Via.IsValid() {
 		return "by " + g.Source
@@ -74,7 +86,7 @@ func (a *Agent) reportUplinks(now []uplink.Uplink) {
 		if i >= 0 && summary(a.view.Uplinks[i]) == summary(u) {
 			continue
 		}
-		a.log.Info("uplink "+string(u.State), uplinkField(u), linkField(u.Link.Name), zap.Uint32("table", u.Table), addressesField(u), gatewaysField(u))
+		a.log.Info("uplink "+string(u.State), uplinkField(u), linkField(u.Link.Name), zap.Uint32("table", u.Table), addressesField(u), gatewaysField(u), routesField(u))
 	}
 	for _, o := range a.view.Uplinks {
 		if !slices.ContainsFunc(now, func(u uplink.Uplink) bool { return u.Name == o.Name }) {
@@ -103,7 +115,7 @@ func census(us []uplink.Uplink) string {
 
 // summary is what is worth a log line when it changes.
 func summary(u uplink.Uplink) string {
-	return fmt.Sprint(u.State, u.Table, u.Link.Index, u.Addresses, u.Gateways)
+	return fmt.Sprint(u.State, u.Table, u.Link.Index, u.Addresses, u.Gateways, u.Routes)
 }
 
 // reportProblems logs each problem when it comes up, and forgets it when it is gone.

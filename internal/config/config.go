@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"slices"
+	"strconv"
 )
 
 // The defaults.
@@ -29,13 +30,18 @@ type Config struct {
 	PriorityBase uint32 // the first priority of our block
 	FirstTable   uint32 // the range that table numbers come from, both ends included
 	LastTable    uint32
-	RTTablesDir  string   // where table names go; empty: nowhere
-	Fence        bool     // "from A unreachable" after A's own lookups
-	ToRules      bool     // "to A lookup T"
-	DNSRules     bool     // "to DNS lookup T" for the name servers of a lease
-	Include      []string // interface globs; empty: all
-	Exclude      []string // interface globs
-	Uplinks      []Uplink // in the file's order; the first that matches a link counts
+	RTTablesDir  string // where table names go; empty: nowhere
+	Fence        bool   // "from A unreachable" after A's own lookups
+	ToRules      bool   // "to A lookup T"
+	DNSRules     bool   // "to DNS lookup T" for the name servers of a lease
+	// ClasslessRoutes are the prefixes within which a lease's classless static routes count (RFC 3442), masked. None by
+	// default: whoever answers DHCP would draw traffic of LANs and VPNs into the uplink with them (CVE-2024-3661).
+	ClasslessRoutes []netip.Prefix
+	HookUsers       []Account // who may send hook messages besides root and the daemon's own user
+	HookGroups      []Account
+	Include         []string // interface globs; empty: all
+	Exclude         []string // interface globs
+	Uplinks         []Uplink // in the file's order; the first that matches a link counts
 }
 
 // Uplink is one [[uplink]] section: what it matches, and what it sets for that link.
@@ -58,6 +64,26 @@ type Settings struct {
 	Fence      bool
 	ToRules    bool
 	DNSRules   bool
+	// ObserveDHCP has the link's DHCP messages read off the wire, for clients that have no hook.
+	ObserveDHCP bool
+	// ClasslessRoutes as in Config.
+	ClasslessRoutes []netip.Prefix
+}
+
+// Account is a user or a group as the file names it. What a name stands for is the system's to say, not the file's.
+type Account struct {
+	Name string // empty: the number counts
+	ID   uint32
+	// Line and Column are where it stands in the file, from 1.
+	Line, Column int
+}
+
+// String is the account as the file has it.
+func (a Account) String() string {
+	if a.Name != "" {
+		return a.Name
+	}
+	return strconv.FormatUint(uint64(a.ID), 10)
 }
 
 // largest is the size of a configuration file above which it is surely another file.
@@ -121,6 +147,9 @@ func (r *raw) typed() Config {
 		u.Fence = inherit(s.fence, c.Fence)
 		u.ToRules = inherit(s.toRules, c.ToRules)
 		u.DNSRules = inherit(s.dnsRules, c.DNSRules)
+		if u.ClasslessRoutes == nil {
+			u.ClasslessRoutes = c.ClasslessRoutes
+		}
 		c.Uplinks = append(c.Uplinks, u)
 	}
 	return c
@@ -137,7 +166,7 @@ func inherit(own *bool, above bool) bool {
 // The first section that matches counts. The list exclude wins over a section; the list include is only about links
 // that have none. The slices are shared with c.
 func (c Config) For(name, mac, kind string) Settings {
-	s := Settings{Fence: c.Fence, ToRules: c.ToRules, DNSRules: c.DNSRules}
+	s := Settings{Fence: c.Fence, ToRules: c.ToRules, DNSRules: c.DNSRules, ClasslessRoutes: c.ClasslessRoutes}
 	for _, u := range c.Uplinks {
 		if u.matches(name, mac, kind) {
 			s = u.Settings

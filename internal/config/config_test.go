@@ -13,7 +13,14 @@ import (
 
 // addrs compares addresses as values, and an absent list with an empty one as equal.
 func addrs() cmp.Options {
-	return cmp.Options{cmpopts.EquateEmpty(), cmpopts.EquateComparable(netip.Addr{})}
+	return cmp.Options{cmpopts.EquateEmpty(), cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{})}
+}
+
+func prefixes(list ...string) (ps []netip.Prefix) {
+	for _, s := range list {
+		ps = append(ps, netip.MustParsePrefix(s))
+	}
+	return ps
 }
 
 func TestLoad(t *testing.T) {
@@ -80,6 +87,25 @@ func TestParseGood(t *testing.T) {
 				c.Uplinks = wan(Settings{Fence: true, Table: 252})
 			},
 		},
+		"classless routes are inherited": {
+			"classless_routes = ['10.0.0.0/8', '2001:db8::/32', '0.0.0.0/0']\n[[uplink]]\ninterface = 'wan*'", func(c *Config) {
+				c.ClasslessRoutes = prefixes("10.0.0.0/8", "2001:db8::/32", "0.0.0.0/0")
+				c.Uplinks = wan(Settings{Fence: true, ClasslessRoutes: c.ClasslessRoutes})
+			}},
+		"a section has its own": {
+			"classless_routes = ['10.0.0.0/8']\n[[uplink]]\ninterface = 'wan*'\nclassless_routes = ['169.254.169.254/32']", func(c *Config) {
+				c.ClasslessRoutes = prefixes("10.0.0.0/8")
+				c.Uplinks = wan(Settings{Fence: true, ClasslessRoutes: prefixes("169.254.169.254/32")})
+			}},
+		"a section has none": {
+			"classless_routes = ['10.0.0.0/8']\n[[uplink]]\ninterface = 'wan*'\nclassless_routes = []", func(c *Config) {
+				c.ClasslessRoutes = prefixes("10.0.0.0/8")
+				c.Uplinks = wan(Settings{Fence: true})
+			}},
+		"who may speak": {"hook_users = [\n 'nobody',\n 0x10, 4294967294]\nhook_groups = ['r\u00e9seau']", func(c *Config) {
+			c.HookUsers = []Account{{Name: "nobody", Line: 2, Column: 2}, {ID: 16, Line: 3, Column: 2}, {ID: 1<<32 - 2, Line: 3, Column: 8}}
+			c.HookGroups = []Account{{Name: "r\u00e9seau", Line: 4, Column: 16}}
+		}},
 		"one gateway": {"[[uplink]]\ninterface = 'wan*'\ngateway = '2001:db8::1'", func(c *Config) {
 			c.Uplinks = wan(Settings{Fence: true, Gateways: []netip.Addr{netip.MustParseAddr("2001:db8::1")}})
 		}},
@@ -116,6 +142,7 @@ func TestFor(t *testing.T) {
 include = ["wan*"]
 exclude = ["wan9", "tun9"]
 to_rules = true
+classless_routes = ["10.0.0.0/8"]
 
 [[uplink]]
 interface = "wan0"
@@ -154,9 +181,33 @@ exclude = true
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
+			tt.want.ClasslessRoutes = prefixes("10.0.0.0/8")
 			if diff := cmp.Diff(tt.want, c.For(tt.name, tt.mac, tt.kind), addrs()); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+func TestAccountText(t *testing.T) {
+	if got := (Account{Name: "nobody", ID: 7}).String() + " " + (Account{ID: 65534}).String(); got != "nobody 65534" {
+		t.Error(got)
+	}
+}
+
+// TestNowhere: what lies around such a prefix is not in it.
+func TestNowhere(t *testing.T) {
+	for prefix, in := range map[string]string{
+		"127.0.0.0/8": "127.0.0.0/8", "127.1.2.3/32": "127.0.0.0/8", "0.0.0.0/8": "0.0.0.0/8", "224.0.0.251/32": "224.0.0.0/4", "255.255.255.255/32": "240.0.0.0/4",
+		"::1/128": "::/96", "fe80::/64": "fe80::/10", "ff02::/16": "ff00::/8",
+		"0.0.0.0/0": "", "0.0.0.0/1": "", "128.0.0.0/1": "", "::/0": "", "::/1": "", "10.0.0.0/8": "", "169.254.169.254/32": "", "2001:db8::/32": "", "64:ff9b::/96": "",
+	} {
+		want := ""
+		if in != "" {
+			want = "is in " + in + ", where no gateway leads"
+		}
+		if got := Nowhere(netip.MustParsePrefix(prefix)); got != want {
+			t.Errorf("%s %s, want %q", prefix, got, want)
+		}
 	}
 }

@@ -15,8 +15,10 @@ const (
 	allowedTable = "; allowed: a number from 1 to 2147483647 other than 253, 254, 255"
 	allowedRange = "; allowed: [FIRST, LAST], from 256 to 2147483647, at least 16 numbers"
 	allowedProto = "; allowed: a number from 5 to 255 that is nobody else's: not 8 to 18, 42 or 186 to 192"
-	allowedTop   = "; allowed: include, exclude, fence, to_rules, dns_rules, priority_base, table_range, protocol, rt_tables_dir, uplink"
+	allowedTop   = "; allowed: include, exclude, fence, to_rules, dns_rules, classless_routes, hook_users, hook_groups, priority_base, table_range, protocol, rt_tables_dir, uplink"
 	allowedMAC   = `; allowed: a hardware address, as "02:00:5e:10:00:01"`
+	allowedDst   = `; allowed: a list of prefixes without host bits, as ["10.0.0.0/8", "2001:db8::/32"]`
+	allowedUsers = `; allowed: a list of users by name or number, as ["nobody", 65534]`
 	removed      = ": its rules and routes would be taken for ours and removed"
 )
 
@@ -47,6 +49,20 @@ func TestParseProblems(t *testing.T) {
 		"range over main":   {"table_range = [200, 7000]", "f:1:16: table_range: 200 is too low" + allowedRange},
 		"range overflow":    {"table_range = [7000, 2147483648]", "f:1:22: table_range: 2147483648 is too high" + allowedRange},
 		"relative path":     {"rt_tables_dir = 'etc'", `f:1:17: rt_tables_dir: "etc" is a relative path; allowed: an absolute path, or "" for no names`},
+		"prefixes": {"classless_routes = ['10.0.0.0/8', '10.0.0.1/8', '10.0.0.0', '127.0.0.0/8', '::ffff:10.0.0.0/104', 'fe80::%a/64', '', 8]",
+			`f:1:35: classless_routes: "10.0.0.1/8" has host bits: write 10.0.0.0/8` + allowedDst + "\n" +
+				`f:1:49: classless_routes: "10.0.0.0" is no prefix` + allowedDst + "\n" +
+				`f:1:61: classless_routes: "127.0.0.0/8" is in 127.0.0.0/8, where no gateway leads` + allowedDst + "\n" +
+				`f:1:76: classless_routes: "::ffff:10.0.0.0/104" is an IPv4 prefix in an IPv6 one: write the IPv4 prefix` + allowedDst + "\n" +
+				`f:1:99: classless_routes: "fe80::%a/64" is no prefix` + allowedDst + "\n" +
+				`f:1:114: classless_routes: is empty` + allowedDst + "\n" +
+				`f:1:118: classless_routes: is a number` + allowedDst},
+		"a prefix alone": {"classless_routes = '10.0.0.0/8'", "f:1:20: classless_routes: is a string" + allowedDst},
+		"accounts": {"hook_users = ['a:b', '', -1, 4294967295, '65534', true, 'a b']", `f:1:15: hook_users: "a:b" can be no name: it has a colon, white space or a control byte in it` + allowedUsers + "\n" +
+			"f:1:22: hook_users: is empty" + allowedUsers + "\n" + "f:1:26: hook_users: -1 is too low" + allowedUsers + "\n" +
+			"f:1:30: hook_users: 4294967295 is too high" + allowedUsers + "\n" + `f:1:42: hook_users: "65534" is a number in quotes` + allowedUsers + "\n" +
+			"f:1:51: hook_users: is a boolean" + allowedUsers + "\n" + `f:1:57: hook_users: "a b" can be no name: it has a colon, white space or a control byte in it` + allowedUsers},
+		"one group":         {"hook_groups = 'vpn'", `f:1:15: hook_groups: is a string; allowed: a list of groups by name or number, as ["openvpn", 65534]`},
 		"uplink as a table": {"[uplink]\ninterface = 'a'", "f:1:2: uplink: is a table; allowed: sections that begin with [[uplink]]"},
 		"uplink as numbers": {"uplink = [1]", "f:1:11: uplink: is a number; allowed: sections that begin with [[uplink]]"},
 		"a date":            {"fence = 2026-01-01", "f:1:9: fence: is a date or time; allowed: true or false"},
@@ -128,7 +144,7 @@ func TestParseSectionListProblems(t *testing.T) {
 			`f:4:15: uplink.iif: ".." is no interface name`+allowedIIF+"\n"+
 			`f:4:21: uplink.iif: "abcdefghijklmnop" is longer than 15 bytes`+allowedIIF+"\n"+
 			`f:4:54: uplink.iif: "\u00e0" has a slash, colon or white space in it`+allowedIIF+"\n"+
-			"f:5:1: uplink.log: unknown key; allowed: interface, mac, kind, exclude, name, table, gateway, fwmark, iif, fence, to_rules, dns_rules")
+			"f:5:1: uplink.log: unknown key; allowed: interface, mac, kind, exclude, name, table, gateway, fwmark, iif, fence, to_rules, dns_rules, classless_routes, observe_dhcp")
 }
 
 // Everything at once, in the order of the file: an operator mends a file once, not once a mistake.

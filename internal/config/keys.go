@@ -40,6 +40,9 @@ func topKeys(ps *problems) []key[raw] {
 		{"fence", allowedBool, func(r *raw, v *value) []fault { return readBool(v, &r.Fence) }},
 		{"to_rules", allowedBool, func(r *raw, v *value) []fault { return readBool(v, &r.ToRules) }},
 		{"dns_rules", allowedBool, func(r *raw, v *value) []fault { return readBool(v, &r.DNSRules) }},
+		{"classless_routes", allowedPrefixes, func(r *raw, v *value) []fault { return readPrefixes(v, &r.ClasslessRoutes) }},
+		{"hook_users", allowedAccounts("users", "nobody"), func(r *raw, v *value) []fault { return readAccounts(v, &r.HookUsers) }},
+		{"hook_groups", allowedAccounts("groups", "openvpn"), func(r *raw, v *value) []fault { return readAccounts(v, &r.HookGroups) }},
 		{
 			"priority_base", fmt.Sprintf("a number from 1 to %d: the first of %d priorities", highestBase, PrioritySpan),
 			func(r *raw, v *value) []fault { return readNumber(v, 1, highestBase, &r.PriorityBase) },

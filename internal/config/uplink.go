@@ -87,6 +87,8 @@ func ruleKeys() []key[rawUplink] {
 			u.dnsRules = new(bool)
 			return readBool(v, u.dnsRules)
 		}},
+		{"classless_routes", allowedPrefixes, func(u *rawUplink, v *value) []fault { return readPrefixes(v, &u.ClasslessRoutes) }},
+		{"observe_dhcp", allowedBool, func(u *rawUplink, v *value) []fault { return readBool(v, &u.ObserveDHCP) }},
 	}
 }
 

@@ -20,6 +20,7 @@ const (
 	StepIIFMain    = 100 // iif IF lookup main, less its default route: the LANs still see each other
 	StepIIF        = 110 // iif IF lookup T
 	StepOwn        = 180 // from A to DST lookup T, less its default route: what main has closer by the uplink's own link
+	StepNested     = 182 // the two steps of nested prefixes, the innermost first: see builder.closer
 	StepCloser     = 190 // from A to SUBNET lookup main, less SUBNET: what main knows closer, as a virtual machine's address
 	StepSubnet     = 200 // from A lookup T, less its default route: two NICs in one subnet stay apart
 	StepMain       = 300 // from A lookup main, less its default routes: LAN, VPN and containers keep working
@@ -136,6 +137,9 @@ func (b *builder) planRoutes() {
 			b.route(rpdb.Route{RouteKey: rpdb.RouteKey{Dst: a.Peer.Masked()}, Src: a.Addr}, fmt.Sprintf("the other end of %s", a.Addr))
 		}
 	}
+	for _, r := range b.u.Routes {
+		b.route(rpdb.Route{RouteKey: rpdb.RouteKey{Dst: r.Dst}, Via: r.Via, Src: r.Src, Onlink: r.Onlink}, "classless route by "+r.Source)
+	}
 	for _, g := range b.u.Gateways {
 		b.route(rpdb.Route{
 			RouteKey: rpdb.RouteKey{Dst: g.Family.Any()}, Via: g.Via.WithZone(""), Src: g.Src, Onlink: g.Onlink, Metrics: g.Metrics,
@@ -230,13 +234,8 @@ func (b *builder) address(a uplink.Address) {
 // near plans the rules of a source address for all that is closer than the Internet: the uplink's own subnets, unless main
 // knows a part of them better, and then all that main, and the tables that others have beside it, know.
 func (b *builder) near(from rpdb.Rule) {
+	b.closer(from)
 	r := from
-	for _, a := range b.u.Addresses {
-		if a.Subnet.IsValid() && rpdb.FamilyOf(a.Addr) == from.Family {
-			r.Dst, r.Table, r.Suppress = a.Subnet, rpdb.TableMain, rpdb.Suppress(uint8(a.Subnet.Bits()))
-			b.rule(StepCloser, r, "what main knows closer than the subnet stays there")
-		}
-	}
 	for _, own := range b.u.Own {
 		if rpdb.FamilyOf(own.Addr()) == from.Family {
 			r.Dst, r.Table, r.Suppress = own, b.u.Table, rpdb.Suppress(subnetSuppress)

@@ -3,7 +3,6 @@ package scenario
 import (
 	"context"
 	"fmt"
-	"net/netip"
 	"regexp"
 	"slices"
 	"strconv"
@@ -78,14 +77,15 @@ func run(t testing.TB, a *txtar.Archive, w world) {
 
 // commands are what a script may say.
 //
-//	link DEV [ppp]                  a link comes, up
+//	link DEV [ppp|tun]              a link comes, up
 //	up|down|del DEV, rename DEV NEW
 //	addr DEV CIDR [peer CIDR], deladdr DEV CIDR [peer CIDR]
 //	route add|replace|del TEXT      as ip-route(8)
 //	rule add|del [-6] TEXT, rule flush [ours]
 //	start [CONFIG], stop            the daemon; stop is a crash: it says goodbye to nobody
 //	reload CONFIG, flush
-//	lease DEV SOURCE ADDR [GW...]   a hook says so; "refused" for a gateway that was no gateway at all
+//	lease DEV SOURCE ADDR [GW...] [DST=GW...]  a hook says so, with classless routes; "refused" for a gateway that was none at all
+//	replace DEV SOURCE [ADDR[=GW,...]...]      a hook names all that the client has on the link
 //	release DEV SOURCE ADDR, fail DEV SOURCE
 //	expect FILE                     this is all of ours that the kernel has
 //	problems FILE                   this is what status complains about
@@ -149,7 +149,7 @@ func (s *script) daemon(command string, args []string) error {
 		return s.agent.Reload(ctx, cfg, nil)
 	case "flush":
 		return s.agent.Flush(ctx)
-	case "lease", "release", "fail":
+	case "lease", "replace", "release", "fail":
 		ev, err := s.event(command, args)
 		if err != nil {
 			return err
@@ -163,39 +163,6 @@ func (s *script) daemon(command string, args []string) error {
 		return s.expect(args[0], s.complaints)
 	}
 	return fmt.Errorf("no such command")
-}
-
-func (s *script) event(command string, args []string) (lease.Event, error) {
-	ev := lease.Event{Interface: args[0], Source: lease.Source(args[1]), Reason: command}
-	if i, err := s.w.Index(args[0]); err == nil {
-		ev.Index = i
-	}
-	if command == "fail" {
-		ev.Verb = lease.RemoveAll
-		return ev, nil
-	}
-	addr, err := netip.ParseAddr(args[2])
-	if err != nil {
-		return ev, err
-	}
-	if command == "release" {
-		ev.Verb, ev.Address = lease.Remove, addr
-		return ev, nil
-	}
-	ev.Verb, ev.Sole = lease.Bind, true
-	ev.Lease = lease.Lease{Source: ev.Source, Address: addr, Bits: -1}
-	for _, g := range args[3:] {
-		if g == "refused" {
-			ev.Lease.Refused = true
-			continue
-		}
-		gw, err := netip.ParseAddr(g)
-		if err != nil {
-			return ev, err
-		}
-		ev.Lease.Routers = append(ev.Lease.Routers, gw)
-	}
-	return ev, nil
 }
 
 func (s *script) start(args []string) error {

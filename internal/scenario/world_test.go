@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"go.uber.org/zap"
+	"golang.org/x/sys/unix"
 
 	"github.com/uplinkd/uplinkd/internal/agent"
 	"github.com/uplinkd/uplinkd/internal/config"
@@ -21,7 +22,7 @@ import (
 
 // world is a host that a script happens to, on either kernel.
 type world interface {
-	Link(name, kind string) error // "ppp", or "" for Ethernet
+	Link(name, kind string) error // "ppp", "tun", or "" for Ethernet
 	Up(dev string) error
 	Down(dev string) error
 	Delete(dev string) error
@@ -56,8 +57,11 @@ func newFakeWorld() world { return fakeWorld{fakekernel.New()} }
 
 func (w fakeWorld) Link(name, kind string) error {
 	l := rpdb.Link{Name: name}
-	if kind == "ppp" {
+	switch kind {
+	case "ppp":
 		l.Type, l.PointToPoint = testnet.ARPHRDPPP, true
+	case "tun":
+		l.Kind, l.Type, l.PointToPoint = kind, unix.ARPHRD_NONE, true
 	}
 	w.AddLink(l)
 	return nil
@@ -120,10 +124,11 @@ func newRealWorld(t testing.TB) world {
 }
 
 func (w *realWorld) Link(name, kind string) error {
-	if kind != "ppp" {
+	types := map[string]int{"ppp": testnet.ARPHRDPPP, "tun": unix.ARPHRD_NONE}
+	if types[kind] == 0 {
 		return testnet.Veth(w.host, name, w.far, name)
 	}
-	f, err := w.host.Tun(name, testnet.ARPHRDPPP)
+	f, err := w.host.Tun(name, types[kind])
 	if errors.Is(err, fs.ErrPermission) {
 		testnet.Skip(w.t, "/dev/net/tun is not for this user")
 	}

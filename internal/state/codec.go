@@ -46,13 +46,14 @@ type storedLease struct {
 }
 
 type held struct {
-	Index     int        `json:"index"`
-	Interface string     `json:"interface"`
-	Address   netip.Addr `json:"address"`
-	Class     string     `json:"class"`
-	Gateway   netip.Addr `json:"gateway,omitzero"`
-	Onlink    bool       `json:"onlink,omitzero"`
-	Fell      bool       `json:"fell,omitzero"`
+	Index     int          `json:"index"`
+	Interface string       `json:"interface"`
+	Address   netip.Addr   `json:"address"`
+	Class     string       `json:"class"`
+	Gateway   netip.Addr   `json:"gateway,omitzero"`
+	Onlink    bool         `json:"onlink,omitzero"`
+	Source    lease.Source `json:"source,omitzero"`
+	Fell      bool         `json:"fell,omitzero"`
 }
 
 // encode writes a state as its file, the same bytes for the same state.
@@ -72,7 +73,7 @@ func encode(s State) ([]byte, error) {
 		out.Leases = append(out.Leases, storedLease{l.Index, escape(l.Interface), l.Seq, l.Received.UTC(), l.Lease, l.Seen, l.Sole})
 	}
 	for _, h := range s.Held {
-		out.Held = append(out.Held, held{h.Index, escape(h.Interface), h.Address, h.Class, h.Gateway, h.Onlink, h.Fell})
+		out.Held = append(out.Held, held{h.Index, escape(h.Interface), h.Address, h.Class, h.Gateway, h.Onlink, h.Source, h.Fell})
 	}
 	data, err := json.MarshalIndent(out, "", "  ")
 	if err != nil {
@@ -207,14 +208,14 @@ func decodeHeld(data []byte) (Held, error) {
 		return Held{}, err
 	}
 	name, err := unescape(in.Interface)
-	if err := cmp.Or(err, checkPlace(in.Index, in.Address), checkWord("class", in.Class)); err != nil {
+	if err := cmp.Or(err, checkPlace(in.Index, in.Address), checkWord("class", in.Class), checkWord("source", string(in.Source))); err != nil {
 		return Held{}, err
 	}
 	if in.Gateway.Zone() != "" {
 		return Held{}, fmt.Errorf("gateway %q", shorten(in.Gateway.String()))
 	}
 	return Held{
-		Index: in.Index, Interface: name, Address: in.Address, Class: in.Class, Gateway: in.Gateway, Onlink: in.Onlink, Fell: in.Fell,
+		Index: in.Index, Interface: name, Address: in.Address, Class: in.Class, Gateway: in.Gateway, Onlink: in.Onlink, Source: in.Source, Fell: in.Fell,
 	}, nil
 }
 

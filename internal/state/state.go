@@ -44,7 +44,8 @@ type Held struct {
 	Interface string // for people, never trusted
 	Address   netip.Addr
 	Class     string
-	Gateway   netip.Addr // the last good one; invalid where the link needs none
-	Onlink    bool       // the gateway is outside every subnet of the link
-	Fell      bool       // the gateway was lost with the link going down
+	Gateway   netip.Addr   // the last good one; invalid where the link needs none
+	Onlink    bool         // the gateway is outside every subnet of the link
+	Source    lease.Source // whose lease named the gateway; empty where it was none's
+	Fell      bool         // the gateway was lost with the link going down
 }

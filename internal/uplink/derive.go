@@ -3,6 +3,7 @@ package uplink
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 
@@ -20,6 +21,7 @@ func Derive(in Input) View {
 	d.settleShared(all)
 	d.leaveToOthers(all)
 	v := View{Others: d.others()}
+	d.beside = v.Others.Tables
 	for _, l := range d.links {
 		v.Uplinks = append(v.Uplinks, d.uplinks(l, ofLink(all, l.Index))...)
 	}
@@ -45,6 +47,7 @@ type deriver struct {
 	count     map[netip.Addr]int  // on how many links it is
 	order     map[heldKey]int     // the kernel's own order of the addresses
 	ours      func(uint32) bool   // whether a table holds routes of ours alone
+	beside    []Table             // as in Others
 	problems  []string
 }
 
@@ -70,13 +73,26 @@ func newDeriver(in Input) *deriver {
 	for _, as := range d.addresses {
 		slices.SortFunc(as, compareAddresses)
 	}
-	for _, l := range in.Leases {
-		d.leases[l.Link] = append(d.leases[l.Link], l)
-	}
+	d.sortLeases()
 	for _, h := range in.Held {
 		d.held[heldKey{h.Link, h.Addr}] = h
 	}
 	return d
+}
+
+// sortLeases puts the leases to their links. What an ordinary user may have said counts for tunnels only: it must not speak
+// for the DHCP client of another link.
+func (d *deriver) sortLeases() {
+	for _, l := range d.in.Leases {
+		link, ok := d.in.Snapshot.Link(l.Link)
+		if ok && l.Source.TunnelOnly() && !isTunnel(LinkKind(link)) {
+			d.problems = append(d.problems, fmt.Sprintf("lease of %s by %s on %s does not count: that is no tunnel",
+				l.Address, l.Source, rpdb.Printable(link.Name)))
+			continue
+		}
+		d.leases[l.Link] = append(d.leases[l.Link], l)
+	}
+	slices.Sort(d.problems)
 }
 
 // compareAddresses puts IPv4 before IPv6 and then goes by number: the kernel's own order depends on history.
@@ -152,7 +168,7 @@ func (d *deriver) candidate(l rpdb.Link, a rpdb.Address, ch choice, s config.Set
 		c.word = word{class: ClassStatic, family: rpdb.FamilyOf(a.Prefix.Addr()), source: "point-to-point link"}
 	case was && (h.Fell || d.flushed(l, a) || h.Class > ClassStatic) && !d.saysNone(a):
 		c.fell = h.Fell || d.flushed(l, a)
-		c.word = word{class: h.Class, family: rpdb.FamilyOf(h.Addr), via: h.Gateway, onlink: h.Onlink, source: "memory"}
+		c.word = word{class: h.Class, family: rpdb.FamilyOf(h.Addr), via: h.Gateway, onlink: h.Onlink, source: "memory", by: h.Source}
 	default:
 		for _, p := range ch.refused {
 			d.problems = append(d.problems, rpdb.Printable(l.Name)+": "+p)
@@ -172,9 +188,10 @@ func (d *deriver) flushed(l rpdb.Link, a rpdb.Address) bool {
 	return !l.Up || !ours
 }
 
-// saysNone says whether a lease of the address names no gateway: that is the client's word that there is none.
+// saysNone says whether a lease of the address names no gateway: that is the client's word that there is none. An IPv6 lease is
+// silent always, for DHCPv6 has no such option: router advertisements have it.
 func (d *deriver) saysNone(a rpdb.Address) bool {
-	return slices.ContainsFunc(d.leases[a.Link], func(l Lease) bool {
+	return a.Prefix.Addr().Is4() && slices.ContainsFunc(d.leases[a.Link], func(l Lease) bool {
 		return l.Address == a.Prefix.Addr() && !l.Refused && len(l.Gateways()) == 0 && !l.Peer.IsValid()
 	})
 }
@@ -240,7 +257,9 @@ func remember(all []candidate) []Held {
 	var hs []Held
 	for _, c := range all {
 		if !c.left || c.ruled {
-			hs = append(hs, Held{Link: c.a.Link, Addr: c.a.Prefix.Addr(), Class: c.word.class, Gateway: c.word.via, Onlink: c.word.onlink, Fell: c.fell})
+			hs = append(hs, Held{
+				Link: c.a.Link, Addr: c.a.Prefix.Addr(), Class: c.word.class, Gateway: c.word.via, Onlink: c.word.onlink, Source: c.word.by, Fell: c.fell,
+			})
 		}
 	}
 	return hs
@@ -250,7 +269,7 @@ func remember(all []candidate) []Held {
 // there and is gone is no mistake: the client was killed, or somebody took the address away.
 func (d *deriver) strayLeases() []string {
 	var ps []string
-	for _, l := range d.in.Leases {
+	for _, l := range slices.Concat(slices.Collect(maps.Values(d.leases))...) {
 		there := slices.ContainsFunc(d.addresses[l.Link], func(a rpdb.Address) bool { return a.Prefix.Addr() == l.Address })
 		if !there && !l.Seen {
 			ps = append(ps, fmt.Sprintf("lease of %s by %s on %s waits: the address is not on the link",

@@ -374,12 +374,29 @@ func TestHeldStays(t *testing.T) {
 	h.Held = []uplink.Held{{Link: 2, Addr: addr("192.0.2.10"), Class: uplink.ClassClient, Gateway: addr("192.0.2.1")}}
 	h.lease("eth0", "192.0.2.10", 1)
 	h.Leases[0].Refused = true
+	if got, want := outline(uplink.Derive(h.Input)), "eth0 degraded 192.0.2.10/24 > 192.0.2.1 src 192.0.2.10"; got != want {
+		t.Errorf("got %q, want %q: the gateway that the client's route named still counts", got, want)
+	}
+	h.Held[0].Class = uplink.ClassConfig
 	if got, want := outline(uplink.Derive(h.Input)), "eth0 degraded 192.0.2.10/24"; got != want {
-		t.Errorf("got %q, want %q", got, want)
+		t.Errorf("got %q, want %q: what the configuration said and says no more", got, want)
 	}
 	h.Leases[0].Refused = false
 	if got := outline(uplink.Derive(h.Input)); got != "" {
 		t.Errorf("got %q: the client says that there is no gateway", got)
+	}
+}
+
+// TestHeldWithoutRouter: a DHCPv6 lease has no place for a gateway. When the router's advertisement runs out, that lease does not
+// say that it was meant: the fence stands.
+func TestHeldWithoutRouter(t *testing.T) {
+	h := newHost().eth("eth0").addr("eth0", "2001:db8::9/128").lease("eth0", "2001:db8::9", 1)
+	h.snap.Routes = []rpdb.Route{{
+		RouteKey: rpdb.RouteKey{Table: 7001, Dst: netip.MustParsePrefix("2001:db8::/64")}, OIF: 2, Protocol: h.Config.Protocol,
+	}}
+	h.Held = []uplink.Held{{Link: 2, Addr: addr("2001:db8::9"), Class: uplink.ClassClient, Gateway: addr("fe80::1")}}
+	if got, want := outline(uplink.Derive(h.Input)), "eth0 degraded 2001:db8::9/128"; got != want {
+		t.Errorf("got %q, want %q", got, want)
 	}
 }
 

@@ -33,7 +33,7 @@ func eligible(l rpdb.Link, s config.Settings) bool {
 
 func isTunnel(kind string) bool {
 	switch kind {
-	case "wireguard", "tun", "gre", "gretap", "ip6gre", "ip6gretap", "erspan", "ip6erspan", "ipip", "ip6tnl", "sit", "vti", "vti6",
+	case "wireguard", "tun", "ovpn", "ovpn-dco", "gre", "gretap", "ip6gre", "ip6gretap", "erspan", "ip6erspan", "ipip", "ip6tnl", "sit", "vti", "vti6",
 		"xfrm", "vxlan", "geneve", "gtp", "amt", "bareudp", "vrf":
 		return true
 	}

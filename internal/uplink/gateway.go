@@ -192,10 +192,11 @@ func refusal(w word, a rpdb.Address, err error) string {
 	return fmt.Sprintf("gateway %s of %s by %s is refused: %v", w.via, a.Prefix.Addr(), w.source, err)
 }
 
-// keep replaces a lease's refused word by the gateway that worked before, if it still can be one.
+// keep replaces a lease's refused word by the gateway that worked before, if it still can be one. Whether that was known from
+// the lease or from the client's own route does not matter: with a refused router many clients give up the good route, too.
 func (d *deriver) keep(w word, a rpdb.Address, on []rpdb.Address) (word, bool) {
 	h, ok := d.held[heldKey{a.Link, a.Prefix.Addr()}]
-	if w.class != ClassLease || w.addr != a.Prefix.Addr() || !ok || h.Class != ClassLease {
+	if w.class != ClassLease || w.addr != a.Prefix.Addr() || !ok || h.Class != ClassLease && h.Class != ClassClient {
 		return word{}, false
 	}
 	w.via, w.onlink, w.bad = h.Gateway, h.Onlink, nil
@@ -240,7 +241,7 @@ func (d *deriver) leaseWords(a rpdb.Address) []word {
 // leaseWord is the first gateway of a lease that can be one for its own address, or its first, to be refused with the
 // reason.
 func (d *deriver) leaseWord(l Lease, owner rpdb.Address) word {
-	w := word{class: ClassLease, family: rpdb.FamilyOf(l.Address), addr: l.Address, seq: l.Seq, source: string(l.Source)}
+	w := word{class: ClassLease, family: rpdb.FamilyOf(l.Address), addr: l.Address, seq: l.Seq, source: string(l.Source), by: l.Source}
 	gws := l.Gateways()
 	switch {
 	case len(gws) == 0 && l.Refused:

@@ -28,6 +28,7 @@ func (d *deriver) uplinks(l rpdb.Link, cs []candidate) []Uplink {
 	}
 	for i := range us {
 		d.finish(&us[i])
+		d.addRoutes(&us[i])
 	}
 	return us
 }

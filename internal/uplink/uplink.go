@@ -30,6 +30,7 @@ type Uplink struct {
 	Addresses []Address      // IPv4 before IPv6, then by number
 	Own       []netip.Prefix // parts of its subnets that main has by its own link: a gateway's host route, for example
 	Gateways  []Gateway      // at most one a family
+	Routes    []Route        // beside its default routes: what the configuration allows of its leases' classless routes
 	DNS       []netip.Addr
 	Problems  []string
 }
@@ -84,7 +85,8 @@ type Held struct {
 	Class   Class      // what the gateway was known from
 	Gateway netip.Addr // the last good one; invalid: point-to-point
 	Onlink  bool
-	Fell    bool // the gateway was lost with the link going down, and has not come back
+	Source  lease.Source // whose lease named the gateway; empty where it was none's
+	Fell    bool         // the gateway was lost with the link going down, and has not come back
 }
 
 // Input is all that the uplinks follow from.

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"slices"
 
+	"github.com/uplinkd/uplinkd/internal/lease"
 	"github.com/uplinkd/uplinkd/internal/rpdb"
 )
 
@@ -71,7 +72,8 @@ type word struct {
 	// metrics are the route's own; see metricsOf
 	metrics string
 	source  string
-	bad     error // what made its gateways useless before they came here
+	by      lease.Source // of a lease: whose it is
+	bad     error        // what made its gateways useless before they came here
 }
 
 // routeWords are the statements that the default routes of others make about a link, best first of each class.
