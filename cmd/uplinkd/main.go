@@ -100,6 +100,9 @@ func start(ctx context.Context, o options, stdout io.Writer, log *zap.Logger) er
 		return err
 	}
 	if o.check {
+		if err := daemon.Check(o.config, cfg); err != nil {
+			return err
+		}
 		fmt.Fprintf(stdout, "%s: the configuration is good\n", o.config)
 		return nil
 	}

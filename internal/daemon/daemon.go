@@ -16,12 +16,16 @@ import (
 	"github.com/uplinkd/uplinkd/internal/agent"
 	"github.com/uplinkd/uplinkd/internal/config"
 	"github.com/uplinkd/uplinkd/internal/control"
+	"github.com/uplinkd/uplinkd/internal/dhcpcd"
 	"github.com/uplinkd/uplinkd/internal/hookserver"
 	"github.com/uplinkd/uplinkd/internal/intake"
 	"github.com/uplinkd/uplinkd/internal/kernel"
 	"github.com/uplinkd/uplinkd/internal/lease"
+	"github.com/uplinkd/uplinkd/internal/networkd"
 	"github.com/uplinkd/uplinkd/internal/state"
 	"github.com/uplinkd/uplinkd/internal/systemd"
+	"github.com/uplinkd/uplinkd/internal/uplink"
+	"github.com/uplinkd/uplinkd/internal/wire"
 )
 
 // task is a long-lived part of the daemon.
@@ -52,10 +56,13 @@ type Daemon struct {
 	agent    *agent.Agent
 	intake   *intake.Intake
 	hooks    *hookserver.Server
+	networkd *networkd.Watcher
+	dhcpcd   *dhcpcd.Watcher
+	wire     *wire.Observer
 	control  *control.Server
 	notifier *systemd.Notifier
 	watchdog *systemd.Watchdog
-	heard    chan struct{} // closed when the spool has been taken in
+	heard    chan struct{} // closed when all that was said before the start has been taken in
 }
 
 // New opens what the daemon needs; the error says what to do about it. What it returns wants Close.
@@ -66,6 +73,10 @@ func New(o Options, cfg config.Config, log *zap.Logger) (_ *Daemon, err error) {
 			d.Close()
 		}
 	}()
+	access, err := accessOf(o.ConfigFile, cfg)
+	if err != nil {
+		return nil, err
+	}
 	store, err := state.Open(o.StateDir)
 	if err != nil {
 		return nil, err
@@ -88,10 +99,13 @@ func New(o Options, cfg config.Config, log *zap.Logger) (_ *Daemon, err error) {
 	}
 	d.agent = agent.New(agent.Options{
 		Kernel: d.kernel, Store: store, Names: namesOf(cfg), State: saved, Config: cfg, Log: log,
-		Complete: d.complete(), Announce: d.announce,
+		Complete: d.complete(), Announce: d.announce, Observe: d.observe,
 	})
 	d.intake = intake.New(d.handle, log)
-	d.hooks, err = hookserver.New(hookserver.Config{RuntimeDir: o.RuntimeDir, Intake: d.intake, Log: log})
+	d.networkd = networkd.New(networkd.Config{Intake: d.intake, Log: log})
+	d.dhcpcd = dhcpcd.New(dhcpcd.Config{Intake: d.intake, Log: log})
+	d.wire = wire.New(wire.Config{Intake: d.intake, Complain: d.complain, Log: log})
+	d.hooks, err = hookserver.New(hookserver.Config{RuntimeDir: o.RuntimeDir, Intake: d.intake, Log: log, Access: access})
 	if err != nil {
 		return nil, err
 	}
@@ -124,6 +138,14 @@ func (d *Daemon) announce(text string) {
 	}
 }
 
+// observe passes on which links' DHCP messages the agent wants to hear of.
+func (d *Daemon) observe(links []uplink.Observed) { d.wire.Watch(links) }
+
+// complain passes on what the observer cannot do. It fails at the daemon's end only, when nobody wants to know.
+func (d *Daemon) complain(ctx context.Context, problems map[int]string) {
+	_ = d.agent.Complain(ctx, d.wire.String(), problems)
+}
+
 // Close gives everything back, and leaves the kernel's state as it is.
 func (d *Daemon) Close() {
 	if d.hooks != nil {
@@ -141,11 +163,13 @@ func (d *Daemon) Close() {
 	}
 }
 
-// Once takes in the spool and looks a single time.
+// Once takes in the spool and what networkd and dhcpcd have, and looks a single time.
 func (d *Daemon) Once(ctx context.Context) error {
 	if err := d.hooks.Drain(ctx); err != nil {
 		return err
 	}
+	d.networkd.Look(ctx)
+	d.dhcpcd.Look(ctx)
 	return d.agent.Reconcile(ctx)
 }
 
@@ -158,7 +182,7 @@ func (d *Daemon) Flush(ctx context.Context) error {
 // Serve runs until the context ends. It leaves the kernel's state as it is.
 func (d *Daemon) Serve(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
-	tasks := []task{d.agent, d.hooks, d.control, d.watchdog}
+	tasks := []task{d.agent, d.hooks, d.networkd, d.dhcpcd, d.wire, d.control, d.watchdog}
 	for _, t := range tasks {
 		g.Go(func() error { return named(t.String(), t.Run(ctx)) })
 	}
@@ -178,24 +202,30 @@ func named(task string, err error) error {
 	return nil
 }
 
-// greet passes on that the spool has been heard, and says READY when every task is.
+// greet passes on that the spool, networkd and dhcpcd have been heard, and says READY when every task is.
 func (d *Daemon) greet(ctx context.Context, tasks []task) error {
-	select {
-	case <-d.hooks.Ready():
-		close(d.heard)
-	case <-ctx.Done():
+	if !await(ctx, d.hooks, d.networkd, d.dhcpcd) {
 		return nil
 	}
-	for _, t := range tasks {
-		select {
-		case <-t.Ready():
-		case <-ctx.Done():
-			return nil
-		}
+	close(d.heard)
+	if !await(ctx, tasks...) {
+		return nil
 	}
 	d.tell("ready", d.notifier.Ready)
 	d.log.Info("ready", zap.String("version", d.options.Version))
 	return nil
+}
+
+// await waits until tasks are ready; false: the context ended before.
+func await(ctx context.Context, tasks ...task) bool {
+	for _, t := range tasks {
+		select {
+		case <-t.Ready():
+		case <-ctx.Done():
+			return false
+		}
+	}
+	return true
 }
 
 // reload takes the configuration anew at every SIGHUP. One that is not good changes nothing.
@@ -210,17 +240,32 @@ func (d *Daemon) reload(ctx context.Context) error {
 		case <-hup:
 		}
 		d.tell("reloading", d.notifier.Reloading)
-		cfg, err := config.Load(d.options.ConfigFile)
-		if err == nil {
-			err = d.agent.Reload(ctx, cfg, namesOf(cfg))
-		}
-		if err != nil {
+		if err := d.reconfigure(ctx); err != nil {
 			d.log.Error("the configuration stays as it was", zap.Error(err))
 		} else {
 			d.log.Info("configuration reloaded", zap.String("file", d.options.ConfigFile))
 		}
 		d.tell("ready", d.notifier.Ready)
 	}
+}
+
+// reconfigure takes the file as it is now: all of it, or where anything in it is wrong nothing.
+func (d *Daemon) reconfigure(ctx context.Context) error {
+	cfg, err := config.Load(d.options.ConfigFile)
+	if err != nil {
+		return err
+	}
+	access, err := accessOf(d.options.ConfigFile, cfg)
+	if err != nil {
+		return err
+	}
+	if err := d.agent.Reload(ctx, cfg, namesOf(cfg)); err != nil {
+		return err
+	}
+	if err := d.hooks.SetAccess(access); err != nil {
+		d.log.Error("the list of who may send hook messages counts, but not all of them can connect", zap.Error(err))
+	}
+	return nil
 }
 
 func (d *Daemon) tell(what string, send func() error) {

@@ -129,7 +129,7 @@ func (c *Client) sendRelease() error {
 		return fmt.Errorf("DHCP release on %s: %w", c.dev, err)
 	}
 	return c.ns.Run(func() error {
-		from := &net.UDPAddr{IP: c.lease.ACK.YourIPAddr}
+		from := &net.UDPAddr{IP: c.lease.ACK.YourIPAddr, Port: dhcpv4.ClientPort}
 		conn, err := net.DialUDP("udp4", from, &net.UDPAddr{IP: c.lease.ACK.ServerIdentifier(), Port: dhcpv4.ServerPort})
 		if err != nil {
 			return fmt.Errorf("DHCP release on %s: %w", c.dev, err)

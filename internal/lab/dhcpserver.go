@@ -1,7 +1,6 @@
 package lab
 
 import (
-	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -116,6 +115,9 @@ func (s *Server) answer(m *dhcpv4.DHCPv4) (*dhcpv4.DHCPv4, error) {
 				dhcpv4.WithOption(dhcpv4.OptServerIdentifier(s.id.AsSlice())))
 		}
 		return s.grant(m, dhcpv4.MessageTypeAck)
+	case dhcpv4.MessageTypeInform:
+		// Neither an address nor a lease time: RFC 2131 section 4.3.5.
+		return dhcpv4.NewReplyFromRequest(m, s.parameters(dhcpv4.MessageTypeAck)...)
 	}
 	return nil, nil
 }
@@ -131,11 +133,15 @@ func (s *Server) wanted(m *dhcpv4.DHCPv4) bool {
 }
 
 func (s *Server) grant(m *dhcpv4.DHCPv4, kind dhcpv4.MessageType) (*dhcpv4.DHCPv4, error) {
+	return dhcpv4.NewReplyFromRequest(m, append(s.parameters(kind),
+		dhcpv4.WithYourIP(s.params.Address.Addr().AsSlice()), dhcpv4.WithLeaseTime(uint32(s.params.Lifetime/time.Second)))...)
+}
+
+// parameters are what an answer says of the network.
+func (s *Server) parameters(kind dhcpv4.MessageType) []dhcpv4.Modifier {
 	p := s.params
 	options := []dhcpv4.Modifier{
-		dhcpv4.WithMessageType(kind), dhcpv4.WithYourIP(p.Address.Addr().AsSlice()),
-		dhcpv4.WithOption(dhcpv4.OptServerIdentifier(s.id.AsSlice())),
-		dhcpv4.WithLeaseTime(uint32(p.Lifetime / time.Second)),
+		dhcpv4.WithMessageType(kind), dhcpv4.WithOption(dhcpv4.OptServerIdentifier(s.id.AsSlice())),
 		dhcpv4.WithNetmask(net.CIDRMask(p.Address.Bits(), 32)),
 	}
 	if len(p.Routers) > 0 {
@@ -147,8 +153,7 @@ func (s *Server) grant(m *dhcpv4.DHCPv4, kind dhcpv4.MessageType) (*dhcpv4.DHCPv
 	if len(p.Static) > 0 {
 		options = append(options, dhcpv4.WithOption(dhcpv4.OptClasslessStaticRoute(p.Static...)))
 	}
-	answer, err := dhcpv4.NewReplyFromRequest(m, options...)
-	return answer, errors.Join(err)
+	return options
 }
 
 func ips(addrs []netip.Addr) []net.IP {
