@@ -300,7 +300,7 @@ func startDaemon(t *testing.T) string {
 // enough for the rules, so they do not prove that the snippets work.
 func awaitHook(t *testing.T, log, script string, count int) {
 	t.Helper()
-	line := "hook's message source=ppp reason=" + script + " interface=ppp0 "
+	line := "client's word source=ppp reason=" + script + " interface=ppp0 "
 	testnet.Eventually(t, pppPrompt, func() error {
 		text, err := os.ReadFile(log)
 		if n := strings.Count(string(text), line); err == nil && n < count {

@@ -11,14 +11,14 @@ import (
 	"github.com/uplinkd/uplinkd/internal/testnet"
 )
 
-// dhclientExpire: the server falls silent, and the lease runs out. When it is back, so is the uplink. The server is the
+// scenarioExpire: the server falls silent, and the lease runs out. When it is back, so is the uplink. The server is the
 // lab's: dnsmasq gives no lease of less than two minutes.
-func dhclientExpire(h *dhcpHost) {
+func scenarioExpire(h *dhcpHost) {
 	server, err := h.b.DHCP()
 	testnet.Must(h.t, err)
 	h.t.Cleanup(server.Close)
 	short := server.Params()
-	short.Lifetime = 3 * time.Second
+	short.Lifetime = h.client.manners().shortest
 	server.Set(short)
 	h.startUplinkd()
 	h.a.serve()
@@ -29,7 +29,12 @@ func dhclientExpire(h *dhcpHost) {
 	other := h.a.state()
 	s := h.a.stream()
 	server.Silence(true)
-	h.eventuallyIs("eth2", "", func() string { return h.b.state() })
+	testnet.Eventually(h.t, short.Lifetime+patience, func() error {
+		if got := h.b.state(); got != "" {
+			return fmt.Errorf("eth2:\n%s", got)
+		}
+		return nil
+	})
 	s.flows()
 	s.lossless("eth1")
 	if got := h.a.state(); got != other {
@@ -42,9 +47,9 @@ func dhclientExpire(h *dhcpHost) {
 	h.eventuallyWorks(h.b)
 }
 
-// dhclientClassless: option 121 has the default route, and its router counts (RFC 3442). The server's other routes do not
-// get in: a rogue one would draw the LAN's packets to itself.
-func dhclientClassless(h *dhcpHost) {
+// scenarioClassless: option 121 has the default route, and its router counts (RFC 3442). The server's other routes do not
+// get in: a rogue one would draw the LAN's packets to itself. Where the client itself puts them into main, that is done.
+func scenarioClassless(h *dhcpHost) {
 	h.b.options = []string{"--dhcp-option=option:classless-static-route,0.0.0.0/0,198.51.100.1,10.0.0.0/25,198.51.100.1"}
 	h.b.router = netip.MustParseAddr("198.51.100.99")
 	h.b.serve()
@@ -56,13 +61,17 @@ func dhclientClassless(h *dhcpHost) {
 	h.eventuallyWorks(h.a, h.b)
 	h.eventuallyIs("eth2", h.b.full(), func() string { return h.b.state() })
 	r, err := h.lab.Host.RouteGet(testnet.Lookup{Dst: lab.LANAddr(rpdb.IPv4).Addr(), Src: h.b.addr()})
-	if index, _ := h.lab.Host.Index(lab.LANDev); err != nil || r.OIF != index {
+	dev := lab.LANDev
+	if h.client.manners().hijacked {
+		dev = h.b.Dev
+	}
+	if index, _ := h.lab.Host.Index(dev); err != nil || r.OIF != index {
 		h.t.Errorf("a packet of eth2 to the LAN leaves by device %d, %v", r.OIF, err)
 	}
 }
 
-// dhclientSlash32: an address without a subnet, and a gateway outside of it, as in many clouds.
-func dhclientSlash32(h *dhcpHost) {
+// scenarioSlash32: an address without a subnet, and a gateway outside of it, as in many clouds.
+func scenarioSlash32(h *dhcpHost) {
 	h.b.options = []string{"--dhcp-option-force=1,255.255.255.255"}
 	h.startUplinkd()
 	h.bindBoth()
@@ -75,15 +84,14 @@ func dhclientSlash32(h *dhcpHost) {
 	h.eventuallyIs("eth2", "", func() string { return h.b.state() })
 }
 
-// dhclientReboot: a client that was killed starts again, and gets the address that is still there. Nothing happens.
-func dhclientReboot(h *dhcpHost) {
+// scenarioReboot: a client that was killed starts again, and gets the address that is still there. Nothing happens.
+func scenarioReboot(h *dhcpHost) {
 	h.withDaemon()
 	before := h.ours()
 	s := h.b.stream()
 	s.flows()
 	events := watchRules(h.t, h.lab.Host)
-	testnet.Must(h.t, h.b.client.cmd.Process.Kill())
-	h.b.client.wait()
+	h.b.kill()
 	h.b.bind()
 	s.flows()
 	s.lossless("eth2")
@@ -92,19 +100,21 @@ func dhclientReboot(h *dhcpHost) {
 	}
 }
 
-// dhclientHostile: a rogue server names routers that can be none: loopback, multicast, the host's own, broadcast, off the
+// scenarioHostile: a rogue server names routers that can be none: loopback, multicast, the host's own, broadcast, off the
 // subnet. Each is refused with a word in the log, and the other uplink works.
-func dhclientHostile(h *dhcpHost) {
+func scenarioHostile(h *dhcpHost) {
 	h.startUplinkd()
-	// The kernel takes the host's own address for a gateway, so dhclient-script's default route in main is rogue as well.
+	// The kernel takes the host's own address for a gateway, so the client's default route in main is rogue as well.
 	h.b.bindRogue("198.51.100.20")
-	if got, want := h.inMain(), "inet route default via 198.51.100.20 dev eth2 table main proto boot\n"; got != want {
-		h.t.Errorf("in main:\n%swant:\n%s", got, want)
-	}
+	h.eventuallyIs("in main", h.client.manners().rogue, h.inMain)
 	h.b.drop()
 	h.a.serve()
 	h.a.bind()
-	for _, router := range []string{"127.0.0.1", "224.0.0.1", "198.51.100.20", "192.0.2.10", "255.255.255.255", "203.0.113.1"} {
+	rogues := []string{"127.0.0.1", "224.0.0.1", "198.51.100.20", "192.0.2.10", "255.255.255.255"}
+	if !h.client.manners().offLink {
+		rogues = append(rogues, "203.0.113.1")
+	}
+	for _, router := range rogues {
 		h.b.bindRogue(router)
 		h.eventuallyWorks(h.a)
 		h.b.drop()
@@ -127,20 +137,19 @@ func (l *dhcpLink) bindRogue(router string) {
 // drop kills the client and takes its address off the link.
 func (l *dhcpLink) drop() {
 	l.h.t.Helper()
-	testnet.Must(l.h.t, l.client.cmd.Process.Kill())
-	l.client.wait()
+	l.kill()
 	testnet.Must(l.h.t, l.h.lab.Host.DelAddr(l.Dev, l.lease.String()))
 	l.h.eventuallyIs(l.Dev+" without an address", "", func() string { return l.state() })
 }
 
-// dhclientHostileRenewal: an uplink that works is told of a router that can be none. It goes on working.
-func dhclientHostileRenewal(h *dhcpHost) {
+// scenarioHostileRenewal: an uplink that works is told of a router that can be none. It goes on working.
+func scenarioHostileRenewal(h *dhcpHost) {
 	h.b.renewOften()
 	h.withDaemon()
 	h.b.router = netip.MustParseAddr("127.0.0.1")
 	h.b.serve()
+	h.b.renewed()
 	h.uplinkd.await("127.0.0.1")
-	h.b.awaitRenewals(1)
 	h.b.router = h.b.GW4
 	if got := h.b.state(); got != h.b.full() {
 		h.t.Errorf("eth2 after the renewal is:\n%s", got)
@@ -148,30 +157,36 @@ func dhclientHostileRenewal(h *dhcpHost) {
 	testnet.Must(h.t, h.b.works())
 }
 
-// awaitRenewals waits until the client has renewed so many times more, its hooks included.
-func (l *dhcpLink) awaitRenewals(n int) {
+// renewed has the client renew, and waits until it has, its hooks included.
+func (l *dhcpLink) renewed() {
 	l.h.t.Helper()
-	count := func() int { return strings.Count(l.client.text(), "bound to") }
-	start := count()
-	l.h.eventually("renewals", func() error {
-		if got := count() - start; got < n {
-			return fmt.Errorf("%d of %d", got, n)
+	before := l.h.client.leased(l, l.addr())
+	l.h.client.renew(l)
+	l.leasedSince(before)
+}
+
+// leasedSince waits until the client has bound or renewed the link's lease more often than before.
+func (l *dhcpLink) leasedSince(before int) {
+	l.h.t.Helper()
+	l.h.eventually("a renewal", func() error {
+		if n := l.h.client.leased(l, l.addr()); n <= before {
+			return fmt.Errorf("bound or renewed %d times", n)
 		}
 		return nil
 	})
 }
 
-// dhclientTogether: both clients start at once, and either may win main's default route. Then the winner gives its lease
-// back: nobody puts another default into main, and the other uplink works.
-func dhclientTogether(h *dhcpHost) {
+// scenarioTogether: both clients start at once, and either may win main's default route. Then the winner gives its lease
+// back: whatever is left in main, the other uplink works.
+func scenarioTogether(h *dhcpHost) {
 	h.startUplinkd()
 	h.a.serve()
 	h.b.serve()
 	h.a.start()
 	h.b.start()
-	h.a.client.await("bound to")
-	h.b.client.await("bound to")
-	h.eventuallyWorks(h.a, h.b)
+	h.a.awaitLease()
+	h.b.awaitLease()
+	h.eventuallyFull(h.a, h.b)
 	winner, other := h.a, h.b
 	if strings.Contains(h.inMain(), "eth2") {
 		winner, other = h.b, h.a
@@ -179,18 +194,16 @@ func dhclientTogether(h *dhcpHost) {
 	before := other.state()
 	winner.release()
 	h.eventuallyIs(winner.Dev, "", func() string { return winner.state() })
-	if got := h.inMain(); got != "" {
-		h.t.Errorf("in main:\n%s", got)
-	}
+	h.eventuallyIs("in main", h.client.manners().left(other.Dev), h.inMain)
 	if got := other.state(); got != before || got != other.full() {
 		h.t.Errorf("%s was:\n%sand is:\n%s", other.Dev, before, got)
 	}
 	h.eventuallyWorks(other)
 }
 
-// dhclientCarrier: the provider's end goes down. The host's addresses and routes stay, and no packet of that uplink leaves
+// scenarioCarrier: the provider's end goes down. The host's addresses and routes stay, and no packet of that uplink leaves
 // by the other one; when the carrier is back, it works.
-func dhclientCarrier(h *dhcpHost) {
+func scenarioCarrier(h *dhcpHost) {
 	h.withDaemon()
 	other := h.a.state()
 	capture := h.watchA()
@@ -222,8 +235,8 @@ func dhclientCarrier(h *dhcpHost) {
 	}
 }
 
-// dhclientUnplugged: the device goes, with all that was on it, while its client runs.
-func dhclientUnplugged(h *dhcpHost) {
+// scenarioUnplugged: the device goes, with all that was on it, while its client runs.
+func scenarioUnplugged(h *dhcpHost) {
 	h.withDaemon()
 	other := h.a.state()
 	s := h.a.stream()
@@ -237,8 +250,8 @@ func dhclientUnplugged(h *dhcpHost) {
 	}
 }
 
-// dhclientReleaseWhileDown: the fence of a link that is down goes with its address.
-func dhclientReleaseWhileDown(h *dhcpHost) {
+// scenarioReleaseWhileDown: the fence of a link that is down goes with its address.
+func scenarioReleaseWhileDown(h *dhcpHost) {
 	h.withDaemon()
 	testnet.Must(h.t, h.lab.Host.Down(h.b.Dev))
 	fence := fmt.Sprintf("inet rule 4500: from %v unreachable\n", h.b.addr())

@@ -10,8 +10,8 @@ import (
 	"github.com/uplinkd/uplinkd/internal/testnet"
 )
 
-// dhclientRelease: a lease given back leaves nothing, and the other uplink does not notice.
-func dhclientRelease(h *dhcpHost) {
+// scenarioRelease: a lease given back leaves nothing, and the other uplink does not notice.
+func scenarioRelease(h *dhcpHost) {
 	h.withDaemon()
 	other := h.a.state()
 	s := h.a.stream()
@@ -31,14 +31,13 @@ func dhclientRelease(h *dhcpHost) {
 	}
 }
 
-// dhclientKill: no hook tells of a client's death, and the address stays; what counts is the address.
-func dhclientKill(h *dhcpHost) {
+// scenarioKill: no hook tells of a client's death, and the address stays; what counts is the address.
+func scenarioKill(h *dhcpHost) {
 	h.withDaemon()
 	other := h.a.state()
 	events := watchRules(h.t, h.lab.Host)
 	s := h.a.stream()
-	testnet.Must(h.t, h.b.client.cmd.Process.Kill())
-	h.b.client.wait()
+	h.b.kill()
 	for range 5 { // a while, in which the daemon has nothing to do
 		s.flows()
 	}
@@ -67,9 +66,9 @@ func dhclientKill(h *dhcpHost) {
 	}
 }
 
-// dhclientLinkDown: a link that is down keeps its IPv4 address. Its packets fail at once, and none leaves by the other
+// scenarioLinkDown: a link that is down keeps its IPv4 address. Its packets fail at once, and none leaves by the other
 // uplink, neither at the moment when the link goes down nor later. When the link is back, the lease is still known.
-func dhclientLinkDown(h *dhcpHost) {
+func scenarioLinkDown(h *dhcpHost) {
 	h.withDaemon()
 	other := h.a.state()
 	capture := h.watchA()

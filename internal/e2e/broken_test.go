@@ -2,7 +2,7 @@ package e2e
 
 import (
 	"errors"
-	"fmt"
+	"net/netip"
 	"os"
 	"strconv"
 	"strings"
@@ -13,39 +13,47 @@ import (
 	"github.com/uplinkd/uplinkd/internal/testnet"
 )
 
-// dhclientBroken is what may be wrong with uplinkd without harm to a lease.
-func dhclientBroken() map[string]func(*dhcpHost) {
+// brokenScenarios is what may be wrong with uplinkd without harm to a lease.
+func brokenScenarios() map[string]func(*dhcpHost) {
 	return map[string]func(*dhcpHost){
-		"no-daemon": func(h *dhcpHost) {
+		"broken/no-daemon": func(h *dhcpHost) {
 			h.bindsAnyway()
 			if len(h.spooled()) == 0 {
 				h.t.Error("no message in the spool")
 			}
 		},
-		"no-program":  func(h *dhcpHost) { h.hookFile(""); h.bindsAnyway() },
-		"exit-status": func(h *dhcpHost) { h.hookFile("exit 1"); h.bindsAnyway() },
-		"signal":      func(h *dhcpHost) { h.hookFile("kill -KILL $$"); h.bindsAnyway() },
-		"no-format": func(h *dhcpHost) {
+		"broken/no-program":  func(h *dhcpHost) { h.hookFile(""); h.bindsAnyway() },
+		"broken/exit-status": func(h *dhcpHost) { h.hookFile("exit 1"); h.bindsAnyway() },
+		"broken/signal":      func(h *dhcpHost) { h.hookFile("kill -KILL $$"); h.bindsAnyway() },
+		"broken/talks": func(h *dhcpHost) {
+			// More than a pipe holds, on both: a client that waits for its hook to end reads none of it.
+			h.hookFile("head -c 100000 /dev/zero | tr '\\0' x; head -c 100000 /dev/zero | tr '\\0' y >&2")
+			h.bindsAnyway()
+		},
+		"broken/no-format": func(h *dhcpHost) {
 			h.hookFile("")
 			write(h.t, h.path("libexec/uplink-hook"), "\x00\x01 no program")
 			h.bindsAnyway()
 		},
-		"no-directory": func(h *dhcpHost) {
-			testnet.Must(h.t, os.WriteFile(h.path("run/spool"), nil, 0o600)) // a file where the spool has to be
+		"broken/no-directory": func(h *dhcpHost) {
+			testnet.Must(h.t, os.WriteFile(h.path("run/uplinkd/spool"), nil, 0o600)) // a file where the spool has to be
 			h.bindsAnyway()
 		},
-		"stopped-daemon": stoppedDaemon,
-		"hangs":          hangingHook,
+		"broken/stopped-daemon": stoppedDaemon,
+		"broken/hangs":          hangingHook,
 	}
 }
 
-// bindsAnyway binds an uplink and checks that the lease is kept.
+// bindsAnyway binds an uplink and checks that the lease is kept and renewed.
 func (h *dhcpHost) bindsAnyway() {
 	h.t.Helper()
+	h.b.renewOften()
 	h.b.serve()
 	start := time.Now()
 	h.b.bind()
 	h.t.Logf("bound after %v", time.Since(start))
+	h.keepsLease()
+	h.b.renewed()
 	h.keepsLease()
 }
 
@@ -53,10 +61,8 @@ func (h *dhcpHost) bindsAnyway() {
 // back.
 func (h *dhcpHost) keepsLease() {
 	h.t.Helper()
-	leases, err := os.ReadFile(h.b.file("leases"))
-	testnet.Must(h.t, err)
-	if !h.has(h.b.addr()) || h.b.client.ended() || !strings.Contains(string(leases), "fixed-address "+h.b.addr().String()) {
-		h.t.Errorf("has %v: %v, client ended: %v, leases:\n%s", h.b.addr(), h.has(h.b.addr()), h.b.client.ended(), leases)
+	if err := h.client.holds(h.b); err != nil || !h.has(h.b.addr()) || h.b.process.ended() {
+		h.t.Errorf("has %v: %v, client ended: %v, its lease: %v", h.b.addr(), h.has(h.b.addr()), h.b.process.ended(), err)
 	}
 	if err := h.b.declined(); err != nil {
 		h.t.Errorf("%v; the server says:\n%s", err, h.b.server.text())
@@ -77,16 +83,16 @@ func stoppedDaemon(h *dhcpHost) {
 	h.eventuallyWorks(h.b)
 }
 
-// hangingHook: uplink-hook itself never hangs; if another program has its name and does, dhclient waits, as it does for
+// hangingHook: uplink-hook itself never hangs; if another program has its name and does, the client waits, as it does for
 // every hook, and the address works. When the program ends, all is as usual.
 func hangingHook(h *dhcpHost) {
-	// Only the hook of the lease hangs: the script has been called for PREINIT before.
-	h.hookFile(`[ "$reason" = PREINIT ] && exit; echo $$ >/run/uplinkd/pid; exec sleep 1000`)
+	// Only the hook of the lease hangs: every client calls its hooks before that, to say that it begins.
+	h.hookFile(`case "$reason $*" in *BOUND*|*bound) ;; *) exit ;; esac; echo $$ >/run/uplinkd/pid; exec sleep 1000`)
 	h.b.serve()
 	h.b.start()
 	var pid int
 	h.eventually("the hook runs", func() error {
-		text, err := os.ReadFile(h.path("run/pid"))
+		text, err := os.ReadFile(h.path("run/uplinkd/pid"))
 		if err != nil {
 			return err
 		}
@@ -99,11 +105,11 @@ func hangingHook(h *dhcpHost) {
 		}
 		return h.b.declined()
 	})
-	if strings.Contains(h.b.client.text(), "bound to") {
+	if h.client.leased(h.b, netip.Addr{}) > 0 {
 		h.t.Error("the client did not wait for its hook")
 	}
 	testnet.Must(h.t, syscall.Kill(pid, syscall.SIGKILL))
-	h.b.client.await(fmt.Sprintf("bound to %v", h.b.addr()))
+	h.b.awaitLease()
 	h.keepsLease()
 }
 

@@ -11,8 +11,8 @@ import (
 	"github.com/uplinkd/uplinkd/internal/testnet"
 )
 
-// dhclientCrash: the daemon dies and comes back. Nothing happens.
-func dhclientCrash(h *dhcpHost) {
+// scenarioCrash: the daemon dies and comes back. Nothing happens.
+func scenarioCrash(h *dhcpHost) {
 	h.withDaemon()
 	before := testnet.State(h.t, h.lab.Host)
 	events := watchRules(h.t, h.lab.Host)
@@ -37,9 +37,9 @@ func dhclientCrash(h *dhcpHost) {
 	}
 }
 
-// dhclientChangeUnseen: while the daemon is dead, one uplink gives its lease back and gets another one. The hooks leave
+// scenarioChangeUnseen: while the daemon is dead, one uplink gives its lease back and gets another one. The hooks leave
 // that in the spool; the daemon's next start knows it, and removes what its dead self had made for the old address.
-func dhclientChangeUnseen(h *dhcpHost) {
+func scenarioChangeUnseen(h *dhcpHost) {
 	h.withDaemon()
 	other, old := h.a.state(), h.b.addr()
 	s := h.a.stream()
@@ -48,7 +48,7 @@ func dhclientChangeUnseen(h *dhcpHost) {
 	h.b.moveTo("198.51.101.77/24")
 	h.b.serve()
 	h.b.bind()
-	if n := len(h.spooled()); n < 2 {
+	if n := len(h.spooled()); n < 2 && !h.client.manners().silent {
 		h.t.Errorf("%d messages in the spool", n)
 	}
 	if h.b.probes()["Internet -> address"]() == nil {
@@ -71,8 +71,8 @@ func dhclientChangeUnseen(h *dhcpHost) {
 	}
 }
 
-// dhclientDrift: another program flushes all rules, and then a table. Both are back, and the log says who did it.
-func dhclientDrift(h *dhcpHost) {
+// scenarioDrift: another program flushes all rules, and then a table. Both are back, and the log says who did it.
+func scenarioDrift(h *dhcpHost) {
 	h.withDaemon()
 	want := h.ours()
 	table := regexp.MustCompile(`oif eth2 lookup ([0-9]+)`).FindStringSubmatch(

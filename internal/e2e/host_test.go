@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -21,45 +22,92 @@ import (
 // patience is how long a test waits for a state that has to come: far longer than anything takes on a loaded machine.
 const patience = 20 * time.Second
 
-// dhcpHost is a host with two uplinks whose addresses real dhclients bring, from real dnsmasqs.
+// dhcpHost is a host with two uplinks whose addresses a real client brings, from real servers.
 type dhcpHost struct {
-	t    *testing.T
-	lab  *lab.Lab
-	bin  string // directory of the programs under test
-	dir  string // all files of the test
-	a, b *dhcpLink
+	t      *testing.T
+	lab    *lab.Lab
+	client dhcpClient
+	bin    string   // directory of the programs under test
+	dir    string   // all files of the test
+	binds  []string // what every program sees elsewhere, in pairs, see bind
+	apart  []string // and uplinkd alone
+	a, b   *dhcpLink
 	// uplinkd is the running daemon; nil: none.
 	uplinkd *program
 	starts  int
 }
 
-// newDHCPHost builds the lab; nothing runs yet but the echo servers. The exit hook is the repository's own file, and the
-// program that it calls is the one under test.
-func newDHCPHost(t *testing.T, bin string) *dhcpHost {
+// newDHCPHost builds the lab and installs the client; nothing runs yet but the echo servers. The hook is the repository's
+// own file, and the program that it calls is the one under test.
+func newDHCPHost(t *testing.T, bin string, client dhcpClient) *dhcpHost {
 	t.Helper()
 	l, err := lab.New()
 	testnet.Must(t, err)
 	t.Cleanup(l.Close)
-	h := &dhcpHost{t: t, lab: l, bin: bin, dir: t.TempDir()}
+	h := &dhcpHost{t: t, lab: l, client: client, bin: bin, dir: t.TempDir()}
 	for _, ns := range []*testnet.NS{l.Inet, l.Host} {
 		stop, err := lab.Echo(ns)
 		testnet.Must(t, err)
 		t.Cleanup(stop)
 	}
 	h.a, h.b = newDHCPLink(h, l.A), newDHCPLink(h, l.B)
-	for _, d := range []string{"etc/dhclient-enter-hooks.d", "etc/dhclient-exit-hooks.d", "libexec", "run", "state"} {
-		testnet.Must(t, os.MkdirAll(filepath.Join(h.dir, d), 0o755))
+	h.bind("run", "/run")
+	for _, d := range []string{"libexec", "run/uplinkd", "state"} {
+		testnet.Must(t, os.MkdirAll(h.path(d), 0o755))
 	}
-	snippet, err := os.ReadFile("../../hooks/dhclient-exit-hooks.d/uplinkd")
-	testnet.Must(t, err)
-	write(t, h.path("etc/dhclient-exit-hooks.d/uplinkd"), string(snippet))
-	// What resolvconf's enter hook does: this host's /etc/resolv.conf is not the client's business.
-	write(t, h.path("etc/dhclient-enter-hooks.d/resolv"), "make_resolv_conf() { :; }\n")
 	h.installHook()
+	client.install(h)
 	return h
 }
 
 func (h *dhcpHost) path(name string) string { return filepath.Join(h.dir, name) }
+
+// file writes a file of the test's and makes the directories that it lies in.
+func (h *dhcpHost) file(name, text string, mode os.FileMode) {
+	h.t.Helper()
+	testnet.Must(h.t, os.MkdirAll(filepath.Dir(h.path(name)), 0o755), os.WriteFile(h.path(name), []byte(text), mode))
+}
+
+// repository is the text of a file of the repository's.
+func (h *dhcpHost) repository(name string) string {
+	h.t.Helper()
+	text, err := os.ReadFile(filepath.Join("../..", name))
+	testnet.Must(h.t, err)
+	return string(text)
+}
+
+// bind has every program of the host see a directory (or file) of the test's in the place of one that there is.
+func (h *dhcpHost) bind(name, target string) { h.binds = append(h.binds, h.path(name), target) }
+
+// hostView gives a program the file system as this host has it, and starts it; nothing of it is seen outside of the mount
+// namespace that it runs in. /etc is read-only, /run is the host's own, and /usr/libexec/uplinkd has the programs under
+// test. Arguments: what is to be /usr/libexec/uplinkd, pairs of what is to be bound and where, "--", then the command.
+const hostView = `set -e
+mount --rbind /etc /etc
+mount -o remount,bind,ro /etc
+mount --bind /usr/libexec /mnt
+mount -t tmpfs none /usr/libexec
+ln -s /mnt/* /usr/libexec
+mkdir -p /usr/libexec/uplinkd
+mount --bind "$1" /usr/libexec/uplinkd
+shift
+while [ "$1" != -- ]; do mount --bind "$1" "$2"; shift 2; done
+shift
+exec "$@"`
+
+// command is a program on the host, in its network namespace and with its view of the file system. It keeps its process id.
+func (h *dhcpHost) command(name string, args ...string) *exec.Cmd {
+	h.t.Helper()
+	return h.view(h.binds, name, args...)
+}
+
+// view is command with a view of its own.
+func (h *dhcpHost) view(binds []string, name string, args ...string) *exec.Cmd {
+	h.t.Helper()
+	view := []string{"--mount", "--uts", "--propagation", "private", "sh", "-c", hostView, "sh", h.path("libexec")}
+	view = append(append(view, binds...), "--", testnet.Need(h.t, name))
+	return h.lab.Host.Command(testnet.Need(h.t, "unshare"), append(view, args...)...)
+}
 
 // installHook puts uplink-hook where the snippet looks for it.
 func (h *dhcpHost) installHook() {
@@ -72,7 +120,7 @@ func (h *dhcpHost) withDaemon() *dhcpHost {
 	h.t.Helper()
 	h.startUplinkd()
 	h.bindBoth()
-	h.eventuallyWorks(h.a, h.b)
+	h.eventuallyFull(h.a, h.b)
 	return h
 }
 
@@ -90,16 +138,16 @@ func (h *dhcpHost) startUplinkd() {
 	conf := h.path("uplinkd.toml")
 	write(h.t, conf, fmt.Sprintf("rt_tables_dir = %q\n", h.path("rt_tables.d")))
 	h.starts++
-	h.uplinkd = run(h.t, h.path(fmt.Sprintf("uplinkd-%d.log", h.starts)), h.lab.Host.Command(filepath.Join(h.bin, "uplinkd"),
-		"--config", conf, "--runtime-dir", h.path("run"), "--state-dir", h.path("state"), "--log-format", "json"))
+	cmd := h.view(slices.Concat(h.binds, h.apart), filepath.Join(h.bin, "uplinkd"),
+		"--config", conf, "--state-dir", h.path("state"), "--log-format", "json")
+	h.uplinkd = run(h.t, h.path(fmt.Sprintf("uplinkd-%d.log", h.starts)), cmd)
 	h.uplinkd.await(`"message":"ready"`)
 }
 
 // killUplinkd ends the daemon as a crash does.
 func (h *dhcpHost) killUplinkd() {
 	h.t.Helper()
-	testnet.Must(h.t, h.uplinkd.cmd.Process.Kill())
-	h.uplinkd.wait()
+	h.uplinkd.kill()
 	h.uplinkd = nil
 }
 
@@ -128,7 +176,7 @@ func (h *dhcpHost) of(f rpdb.Family, words ...string) string {
 	return b.String()
 }
 
-// inMain is the IPv4 default routes in main, as dhclient-script left them.
+// inMain is the IPv4 default routes in main, as the clients left them.
 func (h *dhcpHost) inMain() string {
 	h.t.Helper()
 	var b strings.Builder
@@ -143,7 +191,7 @@ func (h *dhcpHost) inMain() string {
 // spooled is the messages that wait for a daemon.
 func (h *dhcpHost) spooled() []string {
 	h.t.Helper()
-	files, err := filepath.Glob(h.path("run/spool/[0-9]*"))
+	files, err := filepath.Glob(h.path("run/uplinkd/spool/[0-9]*"))
 	testnet.Must(h.t, err)
 	return files
 }
@@ -173,74 +221,5 @@ func (h *dhcpHost) eventuallyIs(what, want string, get func() string) {
 			return fmt.Errorf("want:\n%sgot:\n%s", want, got)
 		}
 		return nil
-	})
-}
-
-// program is a process that the test started, with its output in a file.
-type program struct {
-	t    *testing.T
-	cmd  *exec.Cmd
-	log  string
-	done chan struct{}
-}
-
-// run starts a program; the end of the test ends it, and shows what it wrote where the test has failed.
-func run(t *testing.T, log string, cmd *exec.Cmd) *program {
-	t.Helper()
-	f, err := os.Create(log)
-	testnet.Must(t, err)
-	defer f.Close()
-	cmd.Stdout, cmd.Stderr = f, f
-	testnet.Must(t, cmd.Start())
-	p := &program{t: t, cmd: cmd, log: log, done: make(chan struct{})}
-	go func() {
-		_ = cmd.Wait() // how a program ended that was killed says nothing
-		close(p.done)
-	}()
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill() // may have ended long ago
-		<-p.done
-		if t.Failed() {
-			t.Logf("%s:\n%s", filepath.Base(log), p.text())
-		}
-	})
-	return p
-}
-
-// wait waits for the end.
-func (p *program) wait() {
-	p.t.Helper()
-	select {
-	case <-p.done:
-	case <-time.After(patience):
-		p.t.Fatalf("%s: still running after %v", filepath.Base(p.log), patience)
-	}
-}
-
-func (p *program) ended() bool {
-	select {
-	case <-p.done:
-		return true
-	default:
-		return false
-	}
-}
-
-func (p *program) text() string {
-	b, err := os.ReadFile(p.log)
-	if err != nil {
-		return err.Error()
-	}
-	return string(b)
-}
-
-// await waits until the program has written something.
-func (p *program) await(text string) {
-	p.t.Helper()
-	testnet.Eventually(p.t, patience, func() error {
-		if strings.Contains(p.text(), text) {
-			return nil
-		}
-		return fmt.Errorf("%s says nothing of %q", filepath.Base(p.log), text)
 	})
 }

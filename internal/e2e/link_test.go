@@ -20,49 +20,22 @@ import (
 // atRouter is the provider's device on the customer's link, as internal/lab names it.
 const atRouter = "cust"
 
-// clientSetup gives a client a view of the file system in which the exit hook is installed, and starts it; nothing of it is
-// seen outside of the mount namespace that it runs in. Arguments: what is to be /etc/dhcp, /usr/libexec/uplinkd and
-// /run/uplinkd, then the command.
-const clientSetup = `set -e
-mount --rbind /etc /etc
-mount -o remount,bind,ro /etc
-mount --bind "$1" /etc/dhcp
-mount -t tmpfs none /usr/libexec
-mkdir /usr/libexec/uplinkd
-mount --bind "$2" /usr/libexec/uplinkd
-mount -t tmpfs none /run
-mkdir /run/uplinkd
-mount --bind "$3" /run/uplinkd
-shift 3
-exec "$@"`
-
-// dhclientConf asks for what dhclient asks for by default on Debian, and does not wait long.
-const dhclientConf = `option rfc3442-classless-static-routes code 121 = array of unsigned integer 8;
-request subnet-mask, broadcast-address, routers, domain-name-servers, rfc3442-classless-static-routes;
-initial-interval 1;
-backoff-cutoff 2;
-retry 1;
-timeout 15;
-`
-
 // dhcpLink is one uplink with its client and its provider's server.
 type dhcpLink struct {
 	*lab.ISP
 	h *dhcpHost
 	// What the server hands out: address with the subnet's length, router, and when to renew and to rebind (0: as
 	// dnsmasq likes).
-	lease          netip.Prefix
-	router         netip.Addr
-	renew, rebind  time.Duration
-	options        []string // more for dnsmasq
-	server, client *program
-	starts         int
+	lease           netip.Prefix
+	router          netip.Addr
+	renew, rebind   time.Duration
+	options         []string // more for dnsmasq
+	server, process *program // the provider's server, the client
+	starts          int
 }
 
 func newDHCPLink(h *dhcpHost, isp *lab.ISP) *dhcpLink {
-	l := &dhcpLink{ISP: isp, h: h, lease: isp.Host4, router: isp.GW4}
-	write(h.t, h.path("dhclient.conf"), dhclientConf)
-	return l
+	return &dhcpLink{ISP: isp, h: h, lease: isp.Host4, router: isp.GW4}
 }
 
 func (l *dhcpLink) addr() netip.Addr { return l.lease.Addr() }
@@ -87,8 +60,7 @@ func (l *dhcpLink) serve() {
 			fmt.Sprintf("--dhcp-option-force=59,%d", int(l.rebind.Seconds())))
 	}
 	args = append(args, l.options...)
-	l.starts++
-	l.server = run(t, l.file(fmt.Sprintf("dnsmasq-%d.log", l.starts)), l.Router.Command(testnet.Need(t, "dnsmasq"), args...))
+	l.server = l.run("dnsmasq", l.Router.Command(testnet.Need(t, "dnsmasq"), args...))
 	l.server.await("IP range")
 }
 
@@ -100,36 +72,48 @@ func (l *dhcpLink) stopServer() {
 	l.server = nil
 }
 
-// dhclient is the command that runs dhclient on the host, for this link.
-func (l *dhcpLink) dhclient(options ...string) *exec.Cmd {
-	args := []string{"--mount", "--uts", "--propagation", "private", "sh", "-c", clientSetup, "sh",
-		l.h.path("etc"), l.h.path("libexec"), l.h.path("run"),
-		testnet.Need(l.h.t, "dhclient"), "-v", "-cf", l.h.path("dhclient.conf"), "-lf", l.file("leases"), "-pf", l.file("pid")}
-	return l.h.lab.Host.Command(testnet.Need(l.h.t, "unshare"), append(append(args, options...), l.Dev)...)
-}
-
 // start starts the client, without waiting for a lease.
 func (l *dhcpLink) start() {
 	l.h.t.Helper()
-	l.starts++
-	l.client = run(l.h.t, l.file(fmt.Sprintf("dhclient-%d.log", l.starts)), l.dhclient("-4", "-d"))
+	l.process = l.h.client.start(l)
 }
 
-// bind starts the client and waits for its lease: the script and its hooks have been run then.
+// bind starts the client and waits for its lease: its hooks have been run then.
 func (l *dhcpLink) bind() {
 	l.h.t.Helper()
 	l.start()
-	l.client.await(fmt.Sprintf("bound to %v", l.addr()))
+	l.awaitLease()
+}
+
+// awaitLease waits until the client has the lease that its provider hands out, its hooks included.
+func (l *dhcpLink) awaitLease() {
+	l.h.t.Helper()
+	l.h.eventually(fmt.Sprintf("%s has %v", l.Dev, l.addr()), func() error {
+		if l.h.client.leased(l, l.addr()) == 0 {
+			return errors.New("not yet")
+		}
+		return nil
+	})
 }
 
 // release has the lease given back; it ends the client.
 func (l *dhcpLink) release() {
 	l.h.t.Helper()
-	out, err := l.dhclient("-4", "-r").CombinedOutput()
-	if err != nil {
-		l.h.t.Fatalf("dhclient -r %s: %v\n%s", l.Dev, err, out)
-	}
-	l.client.wait()
+	l.h.client.release(l)
+	l.process.wait()
+}
+
+// kill ends the client without a warning.
+func (l *dhcpLink) kill() {
+	l.h.t.Helper()
+	l.process.kill()
+}
+
+// run starts a program for this link, with a log of its own.
+func (l *dhcpLink) run(name string, cmd *exec.Cmd) *program {
+	l.h.t.Helper()
+	l.starts++
+	return run(l.h.t, l.file(fmt.Sprintf("%s-%d.log", name, l.starts)), cmd)
 }
 
 // declined is nil when the server has granted a lease and was not given it back.
@@ -181,10 +165,22 @@ func (h *dhcpHost) eventuallyWorks(links ...*dhcpLink) {
 	}
 }
 
+// eventuallyFull waits until uplinks work, and have all their rules and routes: a client may make one work by itself.
+func (h *dhcpHost) eventuallyFull(links ...*dhcpLink) {
+	h.t.Helper()
+	for _, l := range links {
+		h.eventuallyIs(l.Dev, l.full(), func() string { return l.state() })
+	}
+	h.eventuallyWorks(links...)
+}
+
 // full is the rules and routes of an uplink that works.
 func (l *dhcpLink) full() string {
-	a, dev := l.addr(), l.Dev
-	return fmt.Sprintf(`inet rule 4190: from %[1]v to %[4]v lookup main suppress_prefixlength %[5]d
+	a, dev, more := l.addr(), l.Dev, ""
+	if l.h.client.manners().routerRoute {
+		more = fmt.Sprintf("inet rule 4180: from %v to %v lookup %s suppress_prefixlength 0\n", a, l.router, dev)
+	}
+	return more + fmt.Sprintf(`inet rule 4190: from %[1]v to %[4]v lookup main suppress_prefixlength %[5]d
 inet rule 4200: from %[1]v lookup %[2]s suppress_prefixlength 0
 inet rule 4300: from %[1]v lookup main suppress_prefixlength 1
 inet rule 4400: from %[1]v lookup %[2]s
