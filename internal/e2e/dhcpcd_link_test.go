@@ -1,9 +1,11 @@
 package e2e
 
 import (
+	"fmt"
 	"net/netip"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/uplinkd/uplinkd/internal/testnet"
 )
@@ -66,8 +68,16 @@ func dhcpcdManager(h *dhcpHost) {
 		h.t.Errorf("a renewal without news:\n%s", events.texts(0))
 	}
 	before = h.client.leased(h.b, h.b.addr())
-	h.b.process.signal(syscall.SIGHUP)
-	h.b.leasedSince(before)
+	// A signal that comes while dhcpcd waits for its hook is lost on it (9.4.1).
+	h.eventually("dhcpcd reads its configuration again", func() error {
+		h.b.process.signal(syscall.SIGHUP)
+		return testnet.Wait(3*time.Second, func() error {
+			if n := h.client.leased(h.b, h.b.addr()); n <= before {
+				return fmt.Errorf("bound or renewed %d times", n)
+			}
+			return nil
+		})
+	})
 	h.eventuallyFull(h.a, h.b)
 	h.a.process.signal(syscall.SIGTERM)
 	h.a.process.wait()

@@ -30,12 +30,8 @@ const (
 	pppSecond = "10.64.0.150"
 )
 
-// pppPatience is for pppd, which takes seconds to find out that its peer is gone; pppPrompt is for uplinkd. It promises
-// 100 ms, but here it runs on an emulated processor.
-const (
-	pppPatience = 20 * time.Second
-	pppPrompt   = 2 * time.Second
-)
+// pppPatience is how long the test waits for a state that has to come. pppd takes seconds to find out that its peer is gone.
+const pppPatience = 20 * time.Second
 
 // dsl is the host, the provider behind its PPPoE link, and another uplink that has the default route.
 type dsl struct {
@@ -180,7 +176,7 @@ func (d *dsl) awaitUplink(t *testing.T, address string) {
 		return err
 	})
 	want := expected(address)
-	testnet.Eventually(t, pppPrompt, func() error {
+	testnet.Eventually(t, pppPatience, func() error {
 		if diff := cmp.Diff(want, d.session(t)); diff != "" {
 			return errors.New(diff)
 		}
@@ -193,7 +189,7 @@ func (d *dsl) awaitUplink(t *testing.T, address string) {
 		t.Errorf("the kernel sends packets of %v by link %d, not by ppp0 (%d): %v", addr, route.OIF, ppp, err)
 	}
 	for name, p := range map[string]lab.Probe{"address": {Src: addr}, "device": {Device: "ppp0"}} {
-		p.Timeout = pppPrompt
+		p.Timeout = pppPatience
 		if err := lab.Reach(d.host, lab.InetAddr(rpdb.IPv4), p); err != nil {
 			t.Errorf("bound to the %s: %v", name, err)
 		}
@@ -210,7 +206,7 @@ func (d *dsl) awaitNothing(t *testing.T) {
 		}
 		return err
 	})
-	testnet.Eventually(t, pppPrompt, func() error {
+	testnet.Eventually(t, pppPatience, func() error {
 		if left := d.session(t); len(left) > 0 {
 			return fmt.Errorf("left behind: %q", left)
 		}
@@ -301,7 +297,7 @@ func startDaemon(t *testing.T) string {
 func awaitHook(t *testing.T, log, script string, count int) {
 	t.Helper()
 	line := "client's word source=ppp reason=" + script + " interface=ppp0 "
-	testnet.Eventually(t, pppPrompt, func() error {
+	testnet.Eventually(t, pppPatience, func() error {
 		text, err := os.ReadFile(log)
 		if n := strings.Count(string(text), line); err == nil && n < count {
 			err = fmt.Errorf("%d hook calls by %s, want %d", n, script, count)
