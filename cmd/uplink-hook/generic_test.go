@@ -54,6 +54,8 @@ func TestGenericMistakes(t *testing.T) {
 		"--interface wan0 --gateway 192.0.2.256": `generic: --gateway "192.0.2.256": not an address`,
 		"--interface wan0 --dns=\x1b[2J":         `generic: --dns "\x1b[2J": not an address`,
 		"--interface wan0 --route=10.0.0.0/8":    `generic: --route "10.0.0.0/8": not in the form PREFIX,GATEWAY`,
+		"--interface wan0 --route=10.0.0.0/8,x":  `generic: --route "10.0.0.0/8,x": not in the form PREFIX,GATEWAY`,
+		"--help --interface wan0":                `generic: unknown option "--help"`,
 		"--interface wan0" + strings.Repeat(" --dns 192.0.2.53", 8): "generic: 18 arguments, at most 16 are taken",
 	} {
 		words := append([]string{"generic"}, strings.Fields(args)...)

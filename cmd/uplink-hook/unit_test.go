@@ -223,3 +223,42 @@ func skip(t testing.TB, why string) {
 	}
 	t.Skip(why)
 }
+
+// TestMistakesOfOptions: an option without its value, and a directory that is named and empty, are mistakes, and not the default.
+func TestMistakesOfOptions(t *testing.T) {
+	for _, args := range [][]string{{"--runtime-dir"}, {"--runtime-dir=", "ppp"}, {"--runtime-dir", "", "ppp"}, {}} {
+		h := hook{runtimeDir: shortDir(t), logSocket: "/nonexistent"}
+		if rest, done, err := h.options(args); err == nil || done {
+			t.Errorf("%q: %q, done %v", args, rest, done)
+		}
+	}
+}
+
+// TestIdleCallIsNotSent: a client waits for each of its hooks, so a call that tells nothing costs no message.
+func TestIdleCallIsNotSent(t *testing.T) {
+	dir := shortDir(t)
+	h := hook{runtimeDir: dir, logSocket: "/nonexistent", talkLimit: talkLimit, environ: []string{"interface=lo", "reason=PREINIT"}}
+	if err := h.try([]string{"dhclient"}); err != nil {
+		t.Error(err)
+	}
+	if files := spoolFiles(t, dir); len(files) > 0 {
+		t.Errorf("kept: %q", files)
+	}
+}
+
+// TestSpoolFilesArePrivate: what a DHCP server said is for the daemon alone.
+func TestSpoolFilesArePrivate(t *testing.T) {
+	dir := shortDir(t)
+	h := hook{runtimeDir: dir, logSocket: "/nonexistent", talkLimit: talkLimit, environ: []string{"interface=lo", "reason=BOUND", "new_ip_address=192.0.2.9"}}
+	if err := h.try([]string{"dhclient"}); err != nil {
+		t.Fatal(err)
+	}
+	files, err := filepath.Glob(filepath.Join(dir, "spool", "*"))
+	if err != nil || len(files) != 1 {
+		t.Fatalf("files %q, %v", files, err)
+	}
+	info, err := os.Stat(files[0])
+	if err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("%v, %v", info.Mode(), err)
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/uplinkd/uplinkd/internal/testnet"
 )
@@ -13,7 +14,8 @@ import (
 func TestRecordedAdvertisements(t *testing.T) {
 	const own, other = "2001:db8:a:0:a371:2bbc:c5a5:3bf0", "2001:db8:b:0:375b:3835:8e2b:eea6"
 	p := newPlace(t)
-	testnet.Must(t, testnet.Veth(p.host, "wan0", testnet.New(t), "far1"), p.host.Addr("wan0", own+"/64"))
+	testnet.Must(t, testnet.Veth(p.host, "wan0", testnet.New(t), "far1"), p.host.Addr("wan0", own+"/64"),
+		p.host.Leased("wan0", own+"/64", time.Hour))
 	p.start()
 	replay := func(record string) {
 		t.Helper()
@@ -35,7 +37,7 @@ func TestRecordedAdvertisements(t *testing.T) {
 	p.wantExactly(t, fenced)
 
 	// Two prefixes while the network is renumbered.
-	testnet.Must(t, p.host.Addr("wan0", other+"/64"))
+	testnet.Must(t, p.host.Addr("wan0", other+"/64"), p.host.Leased("wan0", other+"/64", time.Hour))
 	replay("084-ROUTERADVERT-v6-server-renumbered")
 	p.wantState(t, "4400: from "+own+" lookup ", "4400: from "+other+" lookup ", "inet6 route default via fe80::5eff:fe00:101 dev wan0 table ")
 

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -57,7 +58,7 @@ func TestHostileRecords(t *testing.T) {
 func replayHostile(t *testing.T, dir string, h hostile) {
 	p := newPlace(t)
 	testnet.Must(t, p.host.Addr("eth0", "198.51.100.10/24"), testnet.Veth(p.host, "wan0", testnet.New(t), "far1"))
-	testnet.Must(t, p.host.Addr("wan0", "192.0.2.100/24"))
+	testnet.Must(t, p.host.Addr("wan0", "192.0.2.100/24"), p.host.Leased("wan0", "192.0.2.100/24", time.Hour))
 	d := p.start()
 	p.bind(t, "eth0", "198.51.100.10", "198.51.100.1")
 	alone := p.state()

@@ -24,6 +24,8 @@ const (
 	retryMax  = 30 * time.Second
 	driftBack = time.Second // one repair of drift a second in the long run
 	driftRush = 10          // and so many at once before that
+	lineBack  = time.Second // one line about a problem a second in the long run
+	lineRush  = 50          // and so many at once before that
 )
 
 // Kernel is what the agent needs of the kernel.
@@ -97,7 +99,9 @@ type Agent struct {
 	pace    pace
 	drift   *rate.Limiter
 	stats   Stats
-	known   map[string]bool   // problems that have been logged and still are
+	known   map[string]bool   // problems that there are still; true: they have been logged
+	lines   *rate.Limiter     // of problems: their texts hold a stranger's addresses, which may be others each time
+	unsaid  int               // the lines that it suppressed since the last
 	failing map[string]bool   // errors that have been logged since the last look without any
 	named   map[uint32]string // the table names that are published; nil: not known
 	pruned  bool              // there was a look that could remove: from then on a difference is somebody's doing
@@ -126,7 +130,7 @@ func New(o Options) *Agent {
 		calls: make(chan call), ready: make(chan struct{}), complete: o.Complete, announce: o.Announce, observer: o.Observe,
 		owners: []uint8{o.Config.Protocol},
 		tables: maps.Clone(o.State.Tables), saved: o.State,
-		drift: rate.NewLimiter(rate.Every(driftBack), driftRush),
+		drift: rate.NewLimiter(rate.Every(driftBack), driftRush), lines: rate.NewLimiter(rate.Every(lineBack), lineRush),
 		known: make(map[string]bool), failing: make(map[string]bool), complaints: make(map[string]map[int]string),
 	}
 	if a.announce == nil {
@@ -137,6 +141,7 @@ func New(o Options) *Agent {
 	}
 	a.book.load(o.State.Leases)
 	a.held = loadHeld(o.State.Held)
+	a.restore(o.State)
 	return a
 }
 

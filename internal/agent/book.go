@@ -14,24 +14,23 @@ import (
 	"github.com/uplinkd/uplinkd/internal/uplink"
 )
 
-// A link has one lease an address from each client; more than this is somebody's flood, and the oldest go.
+// A link has one lease an address from each client; more than this is somebody's flood, and the oldest go. What ordinary
+// users may have said has limits of its own, so that it takes no place from what root said.
 const (
-	maxLeasesPerLink = 64
-	maxLeases        = 1024
+	maxLeasesPerLink     = 64
+	maxLeases            = 1024
+	maxUserLeasesPerLink = 8
+	maxUserLeases        = 64
 )
 
 // book is what the leases say. Its order is that of their last news.
 type book struct {
-	leases []state.StoredLease
+	leases   []state.StoredLease
+	followed bool // there was a look in this run
 }
 
-// load takes leases from before this run: their age says nothing against that of a route.
-func (b *book) load(ls []state.StoredLease) {
-	b.leases = slices.Clone(ls)
-	for i := range b.leases {
-		b.leases[i].Seq = 0
-	}
-}
+// load takes leases from before this run.
+func (b *book) load(ls []state.StoredLease) { b.leases = slices.Clone(ls) }
 
 // bind takes a new word about an address. One that only repeats the last keeps its age: a renewal is no news.
 func (b *book) bind(l state.StoredLease) {
@@ -87,12 +86,20 @@ func sameWord(a, b state.StoredLease) bool {
 
 // bound keeps to the limits.
 func (b *book) bound(index int) {
+	b.evict(maxUserLeasesPerLink, func(l state.StoredLease) bool { return l.Index == index && ofUser(l) })
+	b.evict(maxUserLeases, ofUser)
 	b.evict(maxLeasesPerLink, func(l state.StoredLease) bool { return l.Index == index })
 	b.evict(maxLeases, func(state.StoredLease) bool { return true })
 }
 
-// evict drops one lease where more than most match: the oldest whose address has never been on its link, since that may be
-// anybody's invention, an ordinary user's before all others; or else the oldest. The newest is not the one to go.
+// ofUser says whether an ordinary user may have said a lease.
+func ofUser(l state.StoredLease) bool { return l.Lease.Source.TunnelOnly() }
+
+func unseen(l state.StoredLease) bool { return !l.Seen }
+
+// evict drops one lease where more than most match: an ordinary user's before any of root's, and of either the oldest whose
+// address has never been on its link, since that may be anybody's invention, or else the oldest. The newest goes only where
+// it is the one of an ordinary user among root's.
 func (b *book) evict(most int, match func(state.StoredLease) bool) {
 	var at []int
 	for i, l := range b.leases {
@@ -103,10 +110,16 @@ func (b *book) evict(most int, match func(state.StoredLease) bool) {
 	if len(at) <= most {
 		return
 	}
-	old := at[:len(at)-1]
-	i := slices.IndexFunc(old, func(i int) bool { return !b.leases[i].Seen && b.leases[i].Lease.Source.TunnelOnly() })
+	newest := len(at) - 1
+	first := func(at []int, match func(state.StoredLease) bool) int {
+		return slices.IndexFunc(at, func(i int) bool { return match(b.leases[i]) })
+	}
+	i := first(at[:newest], func(l state.StoredLease) bool { return ofUser(l) && unseen(l) })
 	if i < 0 {
-		i = slices.IndexFunc(old, func(i int) bool { return !b.leases[i].Seen })
+		i = first(at, ofUser)
+	}
+	if i < 0 {
+		i = first(at[:newest], unseen)
 	}
 	b.leases = slices.Delete(b.leases, at[max(i, 0)], at[max(i, 0)]+1)
 }
@@ -136,8 +149,9 @@ func (b *book) follow(s *rpdb.Snapshot, now time.Time) {
 	}
 	b.remove(func(l state.StoredLease) bool {
 		_, there := s.Link(l.Index)
-		return !there || expired(l, now) && !hasAddress(s, l.Index, l.Lease.Address)
+		return !there || expired(l, now) && (!hasAddress(s, l.Index, l.Lease.Address) || !b.followed && isDhclient(l) && permanent(s, l))
 	})
+	b.followed = true
 }
 
 // expired says that the client should have renewed the lease by now. It matters only where the address is gone too:
@@ -146,6 +160,18 @@ func expired(l state.StoredLease, now time.Time) bool {
 	const shortest = 30 * time.Second
 	life := l.Lease.Lifetime
 	return life > 0 && now.After(l.Received.Add(max(life, shortest)))
+}
+
+// isDhclient: its script gives an address the lifetime of the lease. Without one, the address is not that of a lease that ran
+// out while nobody looked.
+func isDhclient(l state.StoredLease) bool {
+	return l.Lease.Source == lease.SourceDhclient || l.Lease.Source == lease.SourceDhclient6
+}
+
+func permanent(s *rpdb.Snapshot, l state.StoredLease) bool {
+	return slices.ContainsFunc(s.Addresses, func(a rpdb.Address) bool {
+		return a.Link == l.Index && a.Prefix.Addr() == l.Lease.Address && a.Permanent
+	})
 }
 
 func hasAddress(s *rpdb.Snapshot, link int, ip netip.Addr) bool {
@@ -207,6 +233,9 @@ func (a *Agent) learnLease(ev lease.Event, word lease.Lease) error {
 			return fmt.Errorf("lease of %s by %s: there is no link %q", word.Address, ev.Source, ev.Interface)
 		}
 		index = a.snap.Links[i].Index
+	}
+	if link, ok := a.snap.Link(index); ok && !uplink.MaySpeak(word.Source, link) {
+		return fmt.Errorf("lease of %s by %s on %s does not count: that is no tunnel", word.Address, word.Source, rpdb.Printable(link.Name))
 	}
 	a.seq++
 	l := state.StoredLease{Index: index, Interface: ev.Interface, Seq: a.seq, Received: time.Now(), Lease: word, Problems: ev.Problems}

@@ -187,6 +187,7 @@ func (a *Agent) persist() {
 	s.Tables = maps.Clone(a.tables)
 	s.Leases = slices.Clone(a.book.leases)
 	s.Held = storeHeld(a.held, &a.snap)
+	s.Routes = storeAges(a.ages)
 	err := a.store.Save(s)
 	if err != nil && !a.unsaved {
 		a.log.Error("the state is not kept: a restart now would forget leases", zap.Error(err))
@@ -199,7 +200,8 @@ func storeHeld(hs []uplink.Held, s *rpdb.Snapshot) []state.Held {
 	out := make([]state.Held, len(hs))
 	for i, h := range hs {
 		out[i] = state.Held{
-			Index: h.Link, Interface: s.LinkName(h.Link), Address: h.Addr, Class: h.Class.String(), Gateway: h.Gateway, Onlink: h.Onlink, Source: h.Source, Fell: h.Fell,
+			Index: h.Link, Interface: s.LinkName(h.Link), Address: h.Addr, Class: h.Class.String(), Gateway: h.Gateway, Onlink: h.Onlink,
+			Source: h.Source, Fell: h.Fell, Lent: h.Lent,
 		}
 	}
 	return out
@@ -208,7 +210,7 @@ func storeHeld(hs []uplink.Held, s *rpdb.Snapshot) []state.Held {
 func loadHeld(hs []state.Held) []uplink.Held {
 	out := make([]uplink.Held, len(hs))
 	for i, h := range hs {
-		out[i] = uplink.Held{Link: h.Index, Addr: h.Address, Class: uplink.ParseClass(h.Class), Gateway: h.Gateway, Onlink: h.Onlink, Source: h.Source, Fell: h.Fell}
+		out[i] = uplink.Held{Link: h.Index, Addr: h.Address, Class: uplink.ParseClass(h.Class), Gateway: h.Gateway, Onlink: h.Onlink, Source: h.Source, Fell: h.Fell, Lent: h.Lent}
 	}
 	return out
 }

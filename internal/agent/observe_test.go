@@ -126,6 +126,13 @@ func TestComplain(t *testing.T) {
 		if general, own := problems(); len(general) > 0 || !slices.Equal(own, []string{"cannot"}) {
 			t.Errorf("with one: %q, %q", general, own)
 		}
+		lines := map[int]string{i + 100: "elsewhere"}
+		b.must(b.agent.Complain(t.Context(), "third", lines))
+		lines[i+100] = "changed by the caller"
+		if general, own := problems(); !slices.Equal(general, []string{"elsewhere"}) || !slices.Equal(own, []string{"cannot"}) {
+			t.Errorf("of a link without an uplink: %q, %q", general, own)
+		}
+		b.must(b.agent.Complain(t.Context(), "third", nil))
 		if n := b.logs.FilterMessage("problem").Filter(func(e observer.LoggedEntry) bool {
 			return strings.Contains(e.ContextMap()["problem"].(string), "cannot")
 		}).Len(); n != 1 {

@@ -235,8 +235,8 @@ func TestAnotherRouteIsNoNews(t *testing.T) {
 	})
 }
 
-// TestOrdinaryUsersFlood: leases that an ordinary user invents push out their like, and never one of root's that only waits for
-// its address.
+// TestOrdinaryUsersFlood: leases that an ordinary user invents for a link that is no tunnel are refused, and never push out one of
+// root's that only waits for its address.
 func TestOrdinaryUsersFlood(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t).start()
@@ -248,13 +248,47 @@ func TestOrdinaryUsersFlood(t *testing.T) {
 			ev := bind("eth0", i, netip.AddrFrom4([4]byte{10, 1, 0, byte(n)}).String(), "10.1.255.1")
 			ev.Source = ev.Source.OfUser(65534)
 			ev.Lease.Source, ev.Sole = ev.Source, false
-			b.must(b.agent.Hook(t.Context(), ev))
+			if err := b.agent.Hook(t.Context(), ev); err == nil || !strings.Contains(err.Error(), "eth0 does not count: that is no tunnel") {
+				t.Fatalf("the outcome is %v", err)
+			}
 		}
 		b.must(b.kernel.Addr("eth0", "192.0.2.10/24"))
 		time.Sleep(time.Second)
 		b.wantDefaults("192.0.2.1")
-		if n := len(b.book()); n > 64 {
+		if n := len(b.book()); n != 1 {
 			t.Errorf("%d leases are kept", n)
 		}
+	})
+}
+
+// TestGivenUpAlone: who gives up something gives up that: the fence of another address, and of the same client on another link,
+// stays.
+func TestGivenUpAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t).start()
+		defer func() { b.stop() }()
+		b.must(b.kernel.Addr("eth0", "192.0.2.10/24"), b.kernel.Addr("eth0", "198.51.100.20/24"))
+		b.must(b.replace("nm", "192.0.2.10 192.0.2.1", "198.51.100.20 198.51.100.1"), b.replace("nm"))
+		b.wantFences("192.0.2.10", "198.51.100.20")
+		i, err := b.kernel.Index("eth0")
+		b.must(err)
+		b.must(b.agent.Hook(t.Context(), lease.Event{Verb: lease.RemoveAll, Source: "nm", Interface: "eth9", Index: i + 100}))
+		b.wantFences("192.0.2.10", "198.51.100.20")
+		one := lease.Event{Verb: lease.Remove, Source: "nm", Interface: "eth0", Index: i, Address: netip.MustParseAddr("192.0.2.10")}
+		b.must(b.agent.Hook(t.Context(), one))
+		b.wantFences("198.51.100.20")
+	})
+}
+
+// TestRemoveByName: a hook that ran when its link was gone, or unknown to it, has no ifindex: then the name counts.
+func TestRemoveByName(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t).start()
+		defer func() { b.stop() }()
+		b.must(b.kernel.Addr("eth0", "192.0.2.10/24"), b.replace("nm", "192.0.2.10 192.0.2.1"))
+		b.must(b.agent.Hook(t.Context(), lease.Event{Verb: lease.RemoveAll, Source: "nm", Interface: "eth9"}))
+		b.wantBook("nm 192.0.2.10 [192.0.2.1]")
+		b.must(b.agent.Hook(t.Context(), lease.Event{Verb: lease.RemoveAll, Source: "nm", Interface: "eth0"}))
+		b.wantBook()
 	})
 }

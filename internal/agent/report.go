@@ -118,14 +118,13 @@ func summary(u uplink.Uplink) string {
 	return fmt.Sprint(u.State, u.Table, u.Link.Index, u.Addresses, u.Gateways, u.Routes)
 }
 
-// reportProblems logs each problem when it comes up, and forgets it when it is gone.
+// reportProblems logs each problem when it comes up, as far as the pace lets it, and forgets it when it is gone.
 func (a *Agent) reportProblems(v uplink.View) {
 	now := make(map[string]bool)
 	note := func(p string, fields ...zap.Field) {
-		if !a.known[p] && !now[p] {
-			a.log.Warn("problem", append(fields, problemField(p))...)
+		if _, noted := now[p]; !noted {
+			now[p] = a.known[p] || a.logProblem(p, fields)
 		}
-		now[p] = true
 	}
 	for _, p := range v.Problems {
 		note(p)
@@ -136,6 +135,23 @@ func (a *Agent) reportProblems(v uplink.View) {
 		}
 	}
 	a.known = now
+}
+
+// logProblem says whether the pace let a problem's line pass. One that it did not is counted once, and has another chance
+// with each look for as long as the problem is there.
+func (a *Agent) logProblem(p string, fields []zap.Field) bool {
+	if !a.lines.Allow() {
+		if _, counted := a.known[p]; !counted {
+			a.unsaid++
+		}
+		return false
+	}
+	if a.unsaid > 0 {
+		fields = append(fields, zap.Int("suppressed", a.unsaid))
+		a.unsaid = 0
+	}
+	a.log.Warn("problem", append(fields, problemField(p))...)
+	return true
 }
 
 // once logs an error that comes back with every look only the first time.

@@ -41,7 +41,10 @@ f:3:16: hook_groups: there is no group "no-such-group" here; allowed: groups of 
 	if _, ok := errors.AsType[*config.Error](err); !ok || err.Error() != want {
 		t.Errorf("got\n%v\nwant\n%s", err, want)
 	}
-	if err := Check("f", parse(t, "hook_users = ['root', 4242424]")); err != nil {
+	if err := Check("f", parse(t, "hook_groups = ['no-such-group']")); err == nil {
+		t.Error("one alone is not told")
+	}
+	if err := Check("f", parse(t, "hook_users = ['root', 4242424, 0]\nhook_groups = [0]")); err != nil {
 		t.Error(err)
 	}
 }

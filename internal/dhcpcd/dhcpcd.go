@@ -7,17 +7,15 @@ import (
 	"errors"
 	"io/fs"
 	"net"
-	"slices"
 	"sync"
 	"time"
 
 	"go.uber.org/zap"
 	"golang.org/x/sys/unix"
+	"golang.org/x/time/rate"
 
 	"github.com/uplinkd/uplinkd/internal/dirwatch"
-	"github.com/uplinkd/uplinkd/internal/hookwire"
 	"github.com/uplinkd/uplinkd/internal/intake"
-	"github.com/uplinkd/uplinkd/internal/lease"
 )
 
 // DefaultDir is where dhcpcd 9 and later make their sockets.
@@ -52,6 +50,7 @@ type Watcher struct {
 	settle time.Duration
 	retry  time.Duration // the first wait for another try of a connection
 	talk   time.Duration // see talkWithin
+	pace   rate.Limit    // see messagesPerSecond
 
 	mu      sync.Mutex
 	running map[string]*instance
@@ -68,7 +67,10 @@ func New(cfg Config) *Watcher {
 	if cfg.Link == nil {
 		cfg.Link = linkIndex
 	}
-	return &Watcher{cfg: cfg, ready: make(chan struct{}), running: make(map[string]*instance), settle: settle, retry: retryMin, talk: talkWithin}
+	return &Watcher{
+		cfg: cfg, ready: make(chan struct{}), running: make(map[string]*instance),
+		settle: settle, retry: retryMin, talk: talkWithin, pace: messagesPerSecond,
+	}
 }
 
 func linkIndex(name string) int {
@@ -174,38 +176,4 @@ func (w *Watcher) Look(ctx context.Context) {
 			w.cfg.Log.Warn("dhcpcd does not say what leases it has", zap.Error(err))
 		}
 	}
-}
-
-// take hands on one message of an instance.
-func (w *Watcher) take(ctx context.Context, instance string, environ []string) {
-	m, err := hookwire.Collect(client, nil, environ)
-	if err != nil {
-		w.cfg.Intake.Warn("cannot read a message of dhcpcd's", zap.Error(err))
-		return
-	}
-	if m.Idle() {
-		return
-	}
-	evs, err := lease.Parse(lease.Input{
-		Client: client, Env: m.Env, Refused: m.Refused, Interface: m.Interface, Index: w.cfg.Link(m.Interface),
-	})
-	if err != nil {
-		w.cfg.Intake.Warn("cannot read a message of dhcpcd's", zap.Error(err))
-		return
-	}
-	evs = slices.DeleteFunc(evs, func(ev lease.Event) bool { return !speaksFor(instance, m.Interface, ev.Source) })
-	// Nobody waits for the outcome: what the kernel refuses is in the status.
-	w.cfg.Intake.Take(ctx, evs, intake.Now())
-}
-
-// speaksFor says whether an instance may speak of a source's leases. One that was started for one family of a link (-4, -6)
-// says "stopped" as the one for both does; the leases of the other family are another dhcpcd's.
-func speaksFor(instance, link string, source lease.Source) bool {
-	switch instance {
-	case link + "-4":
-		return source == lease.SourceDhcpcd
-	case link + "-6":
-		return source != lease.SourceDhcpcd
-	}
-	return true
 }

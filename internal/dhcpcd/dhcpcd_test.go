@@ -5,12 +5,14 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
+	"github.com/uplinkd/uplinkd/internal/hookwire"
 	"github.com/uplinkd/uplinkd/internal/lease"
 )
 
@@ -317,5 +319,19 @@ func TestSocketOf(t *testing.T) {
 	path, err := socketOf(b.dir, "wan0")
 	if err != nil || filepath.Base(path) != "wan0.sock" {
 		t.Errorf("%s, %v", path, err)
+	}
+}
+
+// TestTooLongIsNotAbsent: a value over its limit is told as one, so that it does not stand for an empty list.
+func TestTooLongIsNotAbsent(t *testing.T) {
+	b := newBench(t)
+	f := b.start("wan0.unpriv.sock", bound("wan0", "192.0.2.101", "192.0.2.1"))
+	b.run()
+	b.expect(first)
+	long := "2001:db8::" + strings.Repeat("1", hookwire.MaxValue)
+	f.say(message("reason=BOUND6 interface=wan0 new_dhcp6_ia_na1_ia_addr1=" + long))
+	b.expect("7 dhcpcd6: ignore")
+	if ev := b.events[1]; len(ev.Problems) != 1 || !strings.Contains(ev.Problems[0], "too long") {
+		t.Errorf("%+v", ev)
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"golang.org/x/time/rate"
 	"pgregory.net/rapid"
 )
 
@@ -50,7 +51,7 @@ func TestHostileStreams(t *testing.T) {
 // TestHostileMessages: messages that are well-formed as such.
 func TestHostileMessages(t *testing.T) {
 	b := newBench(t)
-	f := b.start("wan0.unpriv.sock")
+	f := b.start("unpriv.sock")
 	b.run()
 	f.say(append(word(0), message("")...))
 	f.say(message("reason=BOUND new_ip_address=192.0.2.66"))                      // no link
@@ -88,6 +89,7 @@ func TestHostileDump(t *testing.T) {
 func TestFlood(t *testing.T) {
 	const n = 5000
 	b := newBench(t)
+	b.w.pace = rate.Inf
 	f := b.start("wan0.unpriv.sock")
 	b.run()
 	var all []byte

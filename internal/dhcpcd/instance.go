@@ -11,6 +11,9 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+	"golang.org/x/time/rate"
+
+	"github.com/uplinkd/uplinkd/internal/intake"
 )
 
 // The pace. A dhcpcd that does not answer is asked again soon a few times, and then less and less often.
@@ -35,10 +38,13 @@ type instance struct {
 	heard chan struct{} // closed when it has said what it has, or does not
 	once  sync.Once
 	again chan struct{} // a value when there is a reason to try again at once
+	pace  *rate.Limiter // of what it says; a new connection does not begin anew
 }
 
 func newInstance(w *Watcher, name string) *instance {
-	return &instance{w: w, name: name, heard: make(chan struct{}), again: make(chan struct{}, 1)}
+	return &instance{
+		w: w, name: name, heard: make(chan struct{}), again: make(chan struct{}, 1), pace: rate.NewLimiter(w.pace, messagesAtOnce),
+	}
 }
 
 func (i *instance) wake() {
@@ -90,6 +96,7 @@ func (i *instance) session(ctx context.Context) error {
 		i.markHeard() // it has just begun
 	}
 	var stream decoder
+	heard := batch{w: i.w, instance: i.name, link: i.w.cfg.Link, pace: i.pace}
 	buf := make([]byte, readAtOnce)
 	for {
 		d.try(ctx)
@@ -97,8 +104,9 @@ func (i *instance) session(ctx context.Context) error {
 			return fmt.Errorf("set a deadline: %w", err)
 		}
 		n, ended := c.Read(buf)
+		heard.at = intake.Now()
 		stream.feed(buf[:n])
-		if _, err := i.w.drain(ctx, i.name, &stream, math.MaxInt); err != nil {
+		if _, err := heard.drain(ctx, &stream, math.MaxInt); err != nil {
 			return fmt.Errorf("listen to %s: %w", c.RemoteAddr(), err)
 		}
 		if ended != nil && !errors.Is(ended, os.ErrDeadlineExceeded) {

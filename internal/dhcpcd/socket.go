@@ -27,11 +27,8 @@ const (
 	privSuffix   = ".sock"
 )
 
-// list names the dhcpcds that have a socket in a directory: "wan0", "wan0-4" and "wan0-6" for one family, "" for the one
-// that looks after all links.
-//
-// It refuses a directory that is not root's or the daemon's own user's, or in which others can write. So whatever is in it
-// root put there, whoever owns it: the daemon changes to a user of its own after it has made its sockets.
+// list names the dhcpcds that have a socket in a directory that checkDir takes: "wan0", "wan0-4" and "wan0-6" for one family,
+// "" for the one that looks after all links.
 func list(dir string) ([]string, error) {
 	d, err := os.Open(dir)
 	if err != nil {
@@ -42,9 +39,8 @@ func list(dir string) ([]string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("look at %s: %w", dir, err)
 	}
-	st, ok := info.Sys().(*syscall.Stat_t)
-	if !ok || !info.IsDir() || st.Uid != 0 && int(st.Uid) != os.Geteuid() || info.Mode().Perm()&0o022 != 0 {
-		return nil, fmt.Errorf("%s (%s) must be a directory of root's that others cannot write to", dir, info.Mode())
+	if err := checkDir(dir, info); err != nil {
+		return nil, err
 	}
 	names, err := d.Readdirnames(maxEntries)
 	if err != nil && !errors.Is(err, io.EOF) {
@@ -60,6 +56,28 @@ func list(dir string) ([]string, error) {
 	}
 	slices.Sort(instances)
 	return slices.Compact(instances), nil
+}
+
+// checkDir refuses a directory that is not root's or the daemon's own user's, or in which others can write. So whatever is in
+// one that passes root put there, whoever owns it: dhcpcd changes to a user of its own after it has made its sockets.
+func checkDir(dir string, info fs.FileInfo) error {
+	st, ok := info.Sys().(*syscall.Stat_t)
+	if !ok || !info.IsDir() || st.Uid != 0 && int(st.Uid) != os.Geteuid() || info.Mode().Perm()&0o022 != 0 {
+		return fmt.Errorf("%s (%s) must be a directory of root's that others cannot write to", dir, info.Mode())
+	}
+	return nil
+}
+
+// safeSocket is the path of the socket to talk to, in a directory that may have changed hands since it was listed.
+func safeSocket(dir, instance string) (path string, err error) {
+	info, err := os.Stat(dir)
+	if err != nil {
+		return "", fmt.Errorf("look at dhcpcd's directory: %w", err)
+	}
+	if err := checkDir(dir, info); err != nil {
+		return "", err
+	}
+	return socketOf(dir, instance)
 }
 
 // instanceOf is whose socket a file is, by its name.

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/uplinkd/uplinkd/internal/hookwire"
+	"github.com/uplinkd/uplinkd/internal/intake"
 )
 
 // errOtherNetNS says that a dhcpcd looks after the links of another network namespace: the names of its links are ours by
@@ -20,7 +21,7 @@ var errOtherNetNS = errors.New("it runs in another network namespace")
 
 // dial connects to an instance and says something.
 func (w *Watcher) dial(ctx context.Context, name, words string) (net.Conn, error) {
-	path, err := socketOf(w.cfg.Dir, name)
+	path, err := safeSocket(w.cfg.Dir, name)
 	if err != nil {
 		return nil, err
 	}
@@ -75,13 +76,18 @@ func netNS(process string) hookwire.NetNS {
 }
 
 // drain hands on the messages of an instance that are there whole, at most so many, and says how many these were.
-func (w *Watcher) drain(ctx context.Context, instance string, stream *decoder, most int) (n int, err error) {
+func (b *batch) drain(ctx context.Context, stream *decoder, most int) (n int, err error) {
 	for n < most {
 		environ, ok, err := stream.message()
 		if err != nil || !ok {
 			return n, err
 		}
-		w.take(ctx, instance, environ)
+		if b.pace != nil {
+			if err := b.pace.Wait(ctx); err != nil {
+				return n, err
+			}
+		}
+		b.take(ctx, environ)
 		n++
 	}
 	return n, nil
@@ -89,21 +95,37 @@ func (w *Watcher) drain(ctx context.Context, instance string, stream *decoder, m
 
 // dump asks for all leases and hands them on. What it does not name it does not take back: a dhcpcd that has just started
 // has nothing yet, whatever it left on the link before, and the lease of an address that is gone says nothing anyway.
+//
+// The answer is of the time at which it was asked for: what a hook says meanwhile is newer. Each link is looked up once.
 func (w *Watcher) dump(ctx context.Context, name, command string) error {
+	b := batch{w: w, instance: name, at: intake.Now(), link: remembered(w.cfg.Link)}
 	c, err := w.dial(ctx, name, command)
 	if err != nil {
 		return err
 	}
 	defer c.Close()
 	defer context.AfterFunc(ctx, func() { c.Close() })()
-	if err := w.readDump(ctx, name, c); err != nil {
+	if err := b.readDump(ctx, c); err != nil {
 		return fmt.Errorf("read the leases of %s: %w", c.RemoteAddr(), err)
 	}
 	return nil
 }
 
+// remembered asks once for each name.
+func remembered(link func(string) int) func(string) int {
+	known := make(map[string]int)
+	return func(name string) int {
+		index, ok := known[name]
+		if !ok {
+			index = link(name)
+			known[name] = index
+		}
+		return index
+	}
+}
+
 // readDump reads the answer to one of dumpCommands: the number of messages, and these.
-func (w *Watcher) readDump(ctx context.Context, instance string, c net.Conn) error {
+func (b *batch) readDump(ctx context.Context, c net.Conn) error {
 	var stream decoder
 	buf := make([]byte, readAtOnce)
 	counted, left := false, 0
@@ -121,7 +143,7 @@ func (w *Watcher) readDump(ctx context.Context, instance string, c net.Conn) err
 			}
 			left = int(count)
 		}
-		taken, err := w.drain(ctx, instance, &stream, left)
+		taken, err := b.drain(ctx, &stream, left)
 		if left -= taken; err != nil || counted && left == 0 {
 			return err
 		}

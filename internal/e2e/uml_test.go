@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"flag"
 	"os"
 	"strings"
 	"testing"
@@ -9,7 +10,15 @@ import (
 	"github.com/uplinkd/uplinkd/internal/testnet"
 )
 
-func TestMain(m *testing.M) { testnet.Main(m) }
+// atOnce is how many scenarios run at the same time where the command line does not say: clients wait more than they work.
+const atOnce = "4"
+
+func TestMain(m *testing.M) {
+	if err := flag.Set("test.parallel", atOnce); err != nil {
+		panic(err)
+	}
+	testnet.Main(m)
+}
 
 // TestGuest: a command's words, output and status come through, and nothing else.
 func TestGuest(t *testing.T) {

@@ -20,6 +20,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/uplinkd/uplinkd/internal/hookwire"
+	"github.com/uplinkd/uplinkd/internal/lease"
 )
 
 // The ordinary user of these tests: neither root nor the one that runs them.
@@ -194,8 +195,13 @@ func TestDirectoryIsOpened(t *testing.T) {
 	if mode() != 0o700 {
 		t.Errorf("without a list: %v", mode())
 	}
-	if err := b.SetAccess(Access{Users: []uint32{stranger}}); err != nil || mode() != 0o755 {
-		t.Errorf("with a list: %v, %v", mode(), err)
+	for _, before := range []fs.FileMode{0o700, 0o750, 0o711, 0o755} {
+		if err := os.Chmod(dir, before); err != nil {
+			t.Fatal(err)
+		}
+		if err := b.SetAccess(Access{Users: []uint32{stranger}}); err != nil || mode() != 0o755 {
+			t.Errorf("with a list, from %v: %v, %v", before, mode(), err)
+		}
 	}
 }
 
@@ -294,6 +300,36 @@ func TestOrdinaryUsersLeaveRoom(t *testing.T) {
 	}
 	for _, c := range idle {
 		c.Close()
+	}
+}
+
+// TestOrdinaryUsersComeAgain: each gives its place back, so that there is one for the next, however many there were.
+func TestOrdinaryUsersComeAgain(t *testing.T) {
+	dir := shortDir(t)
+	b := newBenchIn(t, dir, func(c *Config) { c.Access, c.MaxConns = Access{Users: []uint32{stranger}}, 4 }).run()
+	as(t, stranger, strangerGroup, nil, func() {
+		for i := range int64(20) {
+			if got := b.say(tunnelUp(i, "10.8.0.2")); got != "ok" {
+				t.Errorf("call %d: %q", i, got)
+				return
+			}
+		}
+	})
+}
+
+// TestSign: an ordinary user's name stands at all that it says; root's word is as it was.
+func TestSign(t *testing.T) {
+	for uid, want := range map[uint32]lease.Source{stranger: "generic@64999", 0: "generic"} {
+		evs := []lease.Event{
+			{Verb: lease.Bind, Source: "generic", Lease: lease.Lease{Source: "generic"}},
+			{Verb: lease.Replace, Source: "generic", Leases: []lease.Lease{{Source: "generic"}, {Source: "generic"}}},
+		}
+		sign(peer{uid: uid}, evs)
+		for _, got := range []lease.Source{evs[0].Source, evs[0].Lease.Source, evs[1].Source, evs[1].Leases[0].Source, evs[1].Leases[1].Source} {
+			if got != want {
+				t.Errorf("user %d: %q, want %q", uid, got, want)
+			}
+		}
 	}
 }
 

@@ -29,6 +29,10 @@ func (s *Server) serve(ctx context.Context, c net.Conn) {
 // answer handles a connection's message. It says no where the message has not been dealt with.
 func (s *Server) answer(ctx context.Context, c net.Conn) (reply hookwire.Reply, ok bool) {
 	p, leave, err := s.admit(c)
+	if errors.Is(err, errHurried) {
+		s.pace.told.Do(func() { s.warn("closing connections of an ordinary user", zap.Uint32("uid", p.uid), zap.Error(err)) })
+		return reply, false
+	}
 	if err != nil {
 		s.warn("refused a hook's connection", zap.Error(err))
 		return hookwire.Reply{Text: err.Error()}, true
@@ -46,6 +50,9 @@ func (s *Server) answer(ctx context.Context, c net.Conn) (reply hookwire.Reply, 
 		return hookwire.Reply{Text: err.Error()}, true
 	}
 	s.drainFirst(ctx)
+	if ctx.Err() != nil {
+		return reply, false // what is left in the spool is older: the hook's message waits behind it
+	}
 	done, err := s.dispatch(ctx, p, m)
 	if err != nil {
 		s.warn("refused a hook's message", zap.Error(err))
@@ -54,8 +61,8 @@ func (s *Server) answer(ctx context.Context, c net.Conn) (reply hookwire.Reply, 
 	return s.outcome(ctx, done)
 }
 
-// admit says who connected, and whether that one may speak: an ordinary user that is on the list, and not too many of them at
-// once, so that they cannot keep root's hooks waiting. leave has to be called at the end.
+// admit says who connected, and whether that one may speak: an ordinary user that is on the list, not too often, and not too
+// many of them at once, so that they cannot keep root's hooks waiting. leave has to be called at the end.
 func (s *Server) admit(c net.Conn) (p peer, leave func(), err error) {
 	p, err = peerOf(c)
 	switch {
@@ -63,6 +70,8 @@ func (s *Server) admit(c net.Conn) (p peer, leave func(), err error) {
 		return p, nil, err
 	case p.trusted():
 		return p, func() {}, nil
+	case !s.pace.allow(p.uid):
+		return p, nil, errHurried
 	case !s.allows(p):
 		return p, nil, fmt.Errorf("user %d may not send hook messages: see hook_users and hook_groups", p.uid)
 	}

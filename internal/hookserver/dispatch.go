@@ -2,6 +2,7 @@ package hookserver
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"go.uber.org/zap"
@@ -26,6 +27,10 @@ func (s *Server) dispatch(ctx context.Context, p peer, m hookwire.Message) (<-ch
 	})
 	if err != nil {
 		return nil, fmt.Errorf("message of a hook: %w", err)
+	}
+	if m.Client == lease.ClientGeneric && evs[0].Verb == lease.Ignore {
+		// A person wrote it, and hears what is wrong; a client's hook has nobody to tell.
+		return nil, errors.New(evs[0].Why)
 	}
 	sign(p, evs)
 	return s.cfg.Intake.Take(ctx, evs, m.Stamp), nil

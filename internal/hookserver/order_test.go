@@ -1,10 +1,14 @@
 package hookserver
 
 import (
+	"net/netip"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
+
+	"github.com/uplinkd/uplinkd/internal/hookwire"
+	"github.com/uplinkd/uplinkd/internal/lease"
 )
 
 // TestSpoolBeforeSocket: a client's call that went by the spool counts before its next one that comes by the socket, whether or
@@ -44,5 +48,36 @@ func TestSpoolThatCannotBeRead(t *testing.T) {
 	}
 	if n := b.log.FilterMessage("cannot read the spool of hook messages").Len(); n != 1 {
 		t.Errorf("%d lines say so, want 1", n)
+	}
+}
+
+// TestStopBeforeTheSpoolIsEmpty: a daemon that stops over an older message of the spool leaves its file to the next one, which
+// knows of nothing newer. So a newer message by the socket must not count first, nor be answered: its hook keeps it, too.
+func TestStopBeforeTheSpoolIsEmpty(t *testing.T) {
+	b := newBench(t, nil)
+	b.answer = func(ev lease.Event) <-chan error {
+		if ev.Lease.Address == netip.MustParseAddr("192.0.2.1") {
+			return make(chan error) // it takes longer than the daemon has
+		}
+		return closed()
+	}
+	b.run()
+	b.put(message(7, 1, "BOUND", "192.0.2.1"))
+	c := b.dial()
+	if _, err := c.Write(encode(t, message(7, 2, "BOUND", "192.0.2.2"))); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the message of the spool", func() bool { return len(b.got()) > 0 })
+	b.stop()
+	if r, err := hookwire.ReadReply(c); err == nil {
+		t.Errorf("the newer message was answered: %+v", r)
+	}
+	if l := b.left(); len(l) != 1 {
+		t.Errorf("left in the spool: %q, want the older message", l)
+	}
+	for _, ev := range b.got() {
+		if ev != "7 bind 192.0.2.1" {
+			t.Errorf("a newer message counted before the one that is left: %q", b.got())
+		}
 	}
 }

@@ -48,6 +48,7 @@ type Server struct {
 	ready  chan struct{}
 	slots  chan struct{}
 	guests chan struct{} // connections of ordinary users
+	pace   *paces
 	conns  sync.WaitGroup
 
 	spool  sync.Mutex // held while the spool is taken in
@@ -65,7 +66,7 @@ func New(cfg Config) (*Server, error) {
 	}
 	s := &Server{
 		cfg: cfg, ready: make(chan struct{}), slots: make(chan struct{}, cfg.MaxConns),
-		guests: make(chan struct{}, max(cfg.MaxConns/4, 1)),
+		guests: make(chan struct{}, max(cfg.MaxConns/4, 1)), pace: newPaces(),
 		bootID: readBootID(), netns: readNetNS(),
 	}
 	if err := s.open(); err != nil {

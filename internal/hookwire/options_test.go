@@ -1,6 +1,7 @@
 package hookwire
 
 import (
+	"errors"
 	"slices"
 	"strings"
 	"testing"
@@ -33,6 +34,7 @@ func TestCheckGeneric(t *testing.T) {
 		{[]string{"--interface=wan0", "--remove=1"}, "--remove takes no value"},
 		{[]string{"--interface=wan0", "--dns=" + long}, "the value of --dns is too long"},
 		{[]string{"--interface=" + strings.Repeat("x", MaxInterface+1)}, "the value of --interface is too long"},
+		{append(slices.Repeat([]string{"--dns=192.0.2.53"}, MaxArgs-1), "--interface=wan0"), ""},
 		{slices.Repeat([]string{"--dns=192.0.2.53"}, MaxArgs+1), "17 arguments, at most 16 are taken"},
 	} {
 		err := CheckGeneric(c.args, nil)
@@ -42,6 +44,25 @@ func TestCheckGeneric(t *testing.T) {
 		case err != nil && (len(err.Error()) > 200 || strings.ContainsRune(err.Error(), 0x1b)):
 			t.Errorf("%.200q: not fit for a terminal: %q", c.args, err)
 		}
+	}
+}
+
+// TestCheckGenericValues: the function sees each value with its option, but the link's name and what has none, and what it says
+// is told with both.
+func TestCheckGenericValues(t *testing.T) {
+	var seen []string
+	err := CheckGeneric([]string{"--address", "192.0.2.9", "--interface=wan0", "--remove", "--mtu=x", "--dns=y"}, func(option, value string) error {
+		seen = append(seen, option+" "+value)
+		if value == "x" {
+			return errors.New("not a number")
+		}
+		return nil
+	})
+	if err == nil || err.Error() != `--mtu "x": not a number` {
+		t.Errorf("error %v", err)
+	}
+	if want := []string{"--address 192.0.2.9", "--remove ", "--mtu x"}; !slices.Equal(seen, want) {
+		t.Errorf("looked at %q, want %q", seen, want)
 	}
 }
 
@@ -95,6 +116,7 @@ func TestManagersNameTheirLinks(t *testing.T) {
 func TestManagersAllowWhatIsRead(t *testing.T) {
 	for key, want := range map[string]bool{
 		"networkmanager IP4_ADDRESS_12": true, "networkmanager VPN_IP6_ADDRESS_0": true, "networkmanager DHCP4_IP_ADDRESS": true,
+		"networkmanager DEVICE_IFACE": true, "networkmanager DEVICE_IP_IFACE": true, "networkmanager VPN_IP_IFACE": true, "openvpn script_context": true,
 		"networkmanager DHCP4_WPAD": false, "networkmanager IP4_DOMAINS": false, "networkmanager IP4_ADDRESS_": false, "networkmanager CONNECTION_ID": false,
 		"openvpn route_network_1": true, "openvpn route_network_1x": false, "openvpn X509_0_CN": false, "openvpn common_name": false,
 		"openvpn route_net_gateway": false, "ifupdown IF_GATEWAY": true, "ifupdown IF_X_UPLINK_TABLE": false, "ifupdown LOGICAL": false,

@@ -25,15 +25,16 @@ type Handler func(ctx context.Context, ev lease.Event) (done <-chan error)
 type Intake struct {
 	handle Handler
 	log    *zap.Logger
-	said   *limiter
+	said   *limiter // warnings
+	told   *limiter // what is no fault, so that it does not use up the warnings' pace
 
 	mu    sync.Mutex // held while an event is put in order and handed on
-	order sequence
+	order sequences
 }
 
 // New makes an intake.
 func New(handle Handler, log *zap.Logger) *Intake {
-	return &Intake{handle: handle, log: log, said: newLimiter(time.Minute), order: newSequence()}
+	return &Intake{handle: handle, log: log, said: newLimiter(time.Minute), told: newLimiter(time.Minute), order: newSequences()}
 }
 
 // Take takes the events of one call of a hook, or of something like it, that happened at the stamp. The channel gives
@@ -42,15 +43,13 @@ func (in *Intake) Take(ctx context.Context, evs []lease.Event, at hookwire.Stamp
 	at = notAfterNow(at)
 	var all []<-chan error
 	for _, ev := range evs {
-		if done := in.one(ctx, ev, at); done != nil {
-			all = append(all, done)
-		}
+		all = append(all, in.one(ctx, ev, at)...)
 	}
 	return join(all)
 }
 
 // one takes one event; nil: it needs nothing.
-func (in *Intake) one(ctx context.Context, ev lease.Event, at hookwire.Stamp) <-chan error {
+func (in *Intake) one(ctx context.Context, ev lease.Event, at hookwire.Stamp) (all []<-chan error) {
 	about := []zap.Field{zap.String("source", string(ev.Source)), zap.String("reason", ev.Reason), zap.String("interface", rpdb.Printable(ev.Interface))}
 	for _, p := range ev.Problems {
 		in.Warn("refused a value of a lease", append(about, zap.String("problem", p))...)
@@ -61,13 +60,15 @@ func (in *Intake) one(ctx context.Context, ev lease.Event, at hookwire.Stamp) <-
 	}
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	ev, ok := in.order.admit(ev, at)
-	if !ok {
-		in.log.Info("a client's word came after a newer one: not used", append(about, zap.Stringer("verb", ev.Verb))...)
-		return nil
+	left := in.order.admit(ev, at)
+	if len(left) == 0 {
+		in.info("a client's word came after a newer one: not used", append(about, zap.Stringer("verb", ev.Verb))...)
 	}
-	in.log.Debug("a client's word", append(about, zap.Stringer("verb", ev.Verb), zap.Int("ifindex", ev.Index))...)
-	return in.handle(ctx, ev)
+	for _, ev := range left {
+		in.log.Debug("a client's word", append(about, zap.Stringer("verb", ev.Verb), zap.Int("ifindex", ev.Index))...)
+		all = append(all, in.handle(ctx, ev))
+	}
+	return all
 }
 
 // join is the outcome of several.
@@ -111,11 +112,17 @@ func boottime() int64 {
 }
 
 // Warn logs a line, the same at most once a minute.
-func (in *Intake) Warn(msg string, fields ...zap.Field) {
-	if ok, more := in.said.allow(msg, fields); ok {
-		if more > 0 {
-			fields = append(fields, zap.Int("suppressed", more))
-		}
-		in.log.Warn(msg, fields...)
+func (in *Intake) Warn(msg string, fields ...zap.Field) { say(in.said, in.log.Warn, msg, fields) }
+
+func (in *Intake) info(msg string, fields ...zap.Field) { say(in.told, in.log.Info, msg, fields) }
+
+func say(l *limiter, log func(string, ...zap.Field), msg string, fields []zap.Field) {
+	ok, more := l.allow(msg, fields)
+	if !ok {
+		return
 	}
+	if more > 0 {
+		fields = append(fields, zap.Int("suppressed", more))
+	}
+	log(msg, fields...)
 }

@@ -2,6 +2,7 @@ package intake
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"testing"
@@ -16,11 +17,11 @@ import (
 )
 
 func bind(address string, sole bool) lease.Event {
-	return lease.Event{Verb: lease.Bind, Source: "s", Index: 7, Sole: sole, Lease: lease.Lease{Source: "s", Address: netip.MustParseAddr(address)}}
+	return lease.Event{Verb: lease.Bind, Source: "s", Index: 7, Interface: "a", Sole: sole, Lease: lease.Lease{Source: "s", Address: netip.MustParseAddr(address)}}
 }
 
 func replace(addresses ...string) lease.Event {
-	ev := lease.Event{Verb: lease.Replace, Source: "s", Index: 7}
+	ev := lease.Event{Verb: lease.Replace, Source: "s", Index: 7, Interface: "a"}
 	for _, a := range addresses {
 		ev.Leases = append(ev.Leases, lease.Lease{Source: "s", Address: netip.MustParseAddr(a)})
 	}
@@ -28,11 +29,17 @@ func replace(addresses ...string) lease.Event {
 }
 
 func remove(address string) lease.Event {
-	return lease.Event{Verb: lease.Remove, Source: "s", Index: 7, Address: netip.MustParseAddr(address)}
+	return lease.Event{Verb: lease.Remove, Source: "s", Index: 7, Interface: "a", Address: netip.MustParseAddr(address)}
+}
+
+// gone is an event of a hook that ran when its link was gone.
+func gone(ev lease.Event) lease.Event {
+	ev.Index = 0
+	return ev
 }
 
 func TestSequence(t *testing.T) {
-	all := lease.Event{Verb: lease.RemoveAll, Source: "s", Index: 7}
+	all := lease.Event{Verb: lease.RemoveAll, Source: "s", Index: 7, Interface: "a"}
 	other := func(ev lease.Event, change func(*lease.Event)) lease.Event { change(&ev); return ev }
 	for _, c := range []struct {
 		name         string
@@ -57,15 +64,21 @@ func TestSequence(t *testing.T) {
 		{"all removed, then a replacement", all, replace("192.0.2.1"), ""},
 		{"another removed, then a replacement", remove("192.0.2.2"), replace("192.0.2.1"), "replace 192.0.2.1"},
 		{"removed, then a replacement with it", remove("192.0.2.2"), replace("192.0.2.1", "192.0.2.2"), "replace 192.0.2.1"},
+		{"its link gone, then its bind", gone(remove("192.0.2.1")), bind("192.0.2.1", true), "remove all"},
+		{"its link gone, then its whole bind", gone(all), bind("192.0.2.1", false), ""},
+		{"bound, then its removal without the link", bind("192.0.2.1", false), gone(remove("192.0.2.1")), ""},
+		{"bound, then all removed without the link", bind("192.0.2.1", true), gone(all), ""},
+		{"another name bound, then its removal without the link", other(bind("192.0.2.1", false), func(e *lease.Event) { e.Interface = "b" }), gone(remove("192.0.2.1")), "remove"},
+		{"all removed of another link of the name", other(all, func(e *lease.Event) { e.Index = 8 }), bind("192.0.2.1", true), "bind"},
 		{"look again", all, lease.Event{Verb: lease.Resync, Source: "s", Index: 7}, "resync"},
 	} {
 		q := newSequence()
-		if _, ok := q.admit(c.newer, hookwire.Stamp{Boot: 2}); !ok {
+		if len(q.admit(c.newer, hookwire.Stamp{Boot: 2})) == 0 {
 			t.Errorf("%s: the first does not count", c.name)
 		}
 		left := ""
-		if ev, ok := q.admit(c.older, hookwire.Stamp{Boot: 1}); ok {
-			left = ev.Verb.String()
+		for _, ev := range q.admit(c.older, hookwire.Stamp{Boot: 1}) {
+			left += ev.Verb.String()
 			for _, l := range ev.Leases {
 				left += " " + l.Address.String()
 			}
@@ -73,39 +86,46 @@ func TestSequence(t *testing.T) {
 		if left != c.left {
 			t.Errorf("%s: of the older one is left %q, want %q", c.name, left, c.left)
 		}
-		if _, ok := q.admit(c.newer, hookwire.Stamp{Boot: 2}); !ok {
+		if len(q.admit(c.newer, hookwire.Stamp{Boot: 2})) == 0 {
 			t.Errorf("%s: the same once more does not count", c.name)
 		}
 	}
 }
 
 // TestAnyOrderGivesTheSameEnd: whatever way the messages of one client take, what is bound at the end is what would be in
-// the order of the hooks.
+// the order of the hooks; also where the link was gone when some of them ran.
 func TestAnyOrderGivesTheSameEnd(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		sole := rapid.Bool().Draw(t, "sole")
 		whole := !sole && rapid.Bool().Draw(t, "whole") // the source names all its leases each time
 		var events []stamped
 		for i := range rapid.IntRange(1, 8).Draw(t, "n") {
-			address := fmt.Sprintf("192.0.2.%d", rapid.IntRange(1, 3).Draw(t, "address"))
-			ev := bind(address, sole)
-			switch k := rapid.IntRange(0, 4).Draw(t, "kind"); {
-			case k == 0:
-				ev = remove(address)
-			case k == 1 && sole:
-				ev = lease.Event{Verb: lease.RemoveAll, Source: "s", Index: 7}
-			case k == 4 && whole:
-				ev = replace(rapid.SliceOfNDistinct(rapid.SampledFrom([]string{"192.0.2.1", "192.0.2.2", "192.0.2.3"}), 0, 3, rapid.ID).Draw(t, "all")...)
-			case whole && k != 0:
-				ev = lease.Event{Verb: lease.RemoveAll, Source: "s", Index: 7}
+			ev := someEvent(t, sole, whole)
+			if rapid.IntRange(0, 3).Draw(t, "gone") == 0 {
+				ev = gone(ev)
 			}
 			events = append(events, stamped{ev, hookwire.Stamp{Boot: int64(i)}})
 		}
-		want := end(events)
-		if got := end(rapid.Permutation(events).Draw(t, "order")); !slices.Equal(got, want) {
-			t.Fatalf("%v bound at the end, want %v", got, want)
+		want := bound(events)
+		for _, e := range [][]stamped{events, rapid.Permutation(events).Draw(t, "order")} {
+			if got := end(e); !slices.Equal(got, want) {
+				t.Fatalf("%v bound at the end of %v, want %v", got, e, want)
+			}
 		}
 	})
+}
+
+func someEvent(t *rapid.T, sole, whole bool) lease.Event {
+	address := fmt.Sprintf("192.0.2.%d", rapid.IntRange(1, 3).Draw(t, "address"))
+	switch k := rapid.IntRange(0, 4).Draw(t, "kind"); {
+	case k == 0:
+		return remove(address)
+	case k == 1:
+		return lease.Event{Verb: lease.RemoveAll, Source: "s", Index: 7, Interface: "a"}
+	case whole:
+		return replace(rapid.SliceOfNDistinct(rapid.SampledFrom([]string{"192.0.2.1", "192.0.2.2", "192.0.2.3"}), 0, 3, rapid.ID).Draw(t, "all")...)
+	}
+	return bind(address, sole)
 }
 
 type stamped struct {
@@ -116,18 +136,25 @@ type stamped struct {
 // end is what is bound after the events that count.
 func end(events []stamped) []string {
 	q := newSequence()
+	var counted []stamped
+	for _, e := range events {
+		for _, ev := range q.admit(e.ev, e.at) {
+			counted = append(counted, stamped{ev, e.at})
+		}
+	}
+	return bound(counted)
+}
+
+// bound is what is bound after all events in their order.
+func bound(events []stamped) []string {
 	bound := map[string]bool{}
 	for _, e := range events {
-		ev, ok := q.admit(e.ev, e.at)
-		if !ok {
-			continue
-		}
-		if ev.Verb == lease.RemoveAll || ev.Sole {
+		ev := e.ev
+		if ev.Verb == lease.RemoveAll || ev.Verb == lease.Replace || ev.Sole {
 			clear(bound)
 		}
 		switch ev.Verb {
 		case lease.Replace:
-			clear(bound)
 			for _, l := range ev.Leases {
 				bound[l.Address.String()] = true
 			}
@@ -137,12 +164,7 @@ func end(events []stamped) []string {
 			bound[ev.Lease.Address.String()] = true
 		}
 	}
-	var l []string
-	for a := range bound {
-		l = append(l, a)
-	}
-	slices.Sort(l)
-	return l
+	return slices.Sorted(maps.Keys(bound))
 }
 
 func TestSequenceIsBounded(t *testing.T) {

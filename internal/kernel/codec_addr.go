@@ -81,6 +81,7 @@ func setAddressFlags(a *rpdb.Address, f rpdb.Family, flags uint32) {
 	a.Tentative = flags&unix.IFA_F_TENTATIVE != 0 && flags&unix.IFA_F_OPTIMISTIC == 0
 	a.DADFailed = flags&unix.IFA_F_DADFAILED != 0
 	a.Deprecated = flags&unix.IFA_F_DEPRECATED != 0
+	a.Permanent = flags&unix.IFA_F_PERMANENT != 0
 	a.NoPrefixRoute = flags&unix.IFA_F_NOPREFIXROUTE != 0
 	// The same bit is IFA_F_SECONDARY with IPv4, which says something else.
 	a.Temporary = f == rpdb.IPv6 && flags&unix.IFA_F_TEMPORARY != 0

@@ -202,7 +202,7 @@ func TestAddressFlags(t *testing.T) {
 		flags  uint32
 		want   rpdb.Address
 	}{
-		{rpdb.IPv6, unix.IFA_F_PERMANENT, rpdb.Address{}},
+		{rpdb.IPv6, unix.IFA_F_PERMANENT, rpdb.Address{Permanent: true}},
 		{rpdb.IPv6, unix.IFA_F_TENTATIVE, rpdb.Address{Tentative: true}},
 		{rpdb.IPv6, unix.IFA_F_TENTATIVE | unix.IFA_F_OPTIMISTIC, rpdb.Address{}},
 		{rpdb.IPv6, unix.IFA_F_TENTATIVE | unix.IFA_F_DADFAILED, rpdb.Address{Tentative: true, DADFailed: true}},

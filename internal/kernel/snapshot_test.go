@@ -65,13 +65,13 @@ func TestSnapshotAddresses(t *testing.T) {
 	flagged(t, ns, wan0, "192.0.1.11/24", unix.IFA_F_NOPREFIXROUTE, 0)
 	flagged(t, ns, wan0, "2001:db8:1::11/64", unix.IFA_F_NOPREFIXROUTE|unix.IFA_F_NODAD, 1)
 	want := []rpdb.Address{
-		{Link: wan0, Prefix: prefix("192.0.1.10/24")},
-		{Link: wan0, Prefix: prefix("192.0.1.11/24"), NoPrefixRoute: true}, // IFA_F_SECONDARY is not IFA_F_TEMPORARY
-		{Link: wan0, Prefix: prefix("2001:db8:1::10/64")},
+		{Link: wan0, Prefix: prefix("192.0.1.10/24"), Permanent: true},
+		{Link: wan0, Prefix: prefix("192.0.1.11/24"), Permanent: true, NoPrefixRoute: true}, // IFA_F_SECONDARY is not IFA_F_TEMPORARY
+		{Link: wan0, Prefix: prefix("2001:db8:1::10/64"), Permanent: true},
 		{Link: wan0, Prefix: prefix("2001:db8:1::11/64"), NoPrefixRoute: true, Deprecated: true},
-		{Link: wan1, Prefix: prefix("10.64.0.100/32"), Peer: prefix("10.64.0.1/32")},
-		{Link: wan1, Prefix: prefix("10.65.0.1/32"), Peer: prefix("10.65.9.2/24")},
-		{Link: wan1, Prefix: prefix("2001:db8:64::100/128"), Peer: prefix("2001:db8:64::1/128")},
+		{Link: wan1, Prefix: prefix("10.64.0.100/32"), Permanent: true, Peer: prefix("10.64.0.1/32")},
+		{Link: wan1, Prefix: prefix("10.65.0.1/32"), Permanent: true, Peer: prefix("10.65.9.2/24")},
+		{Link: wan1, Prefix: prefix("2001:db8:64::100/128"), Permanent: true, Peer: prefix("2001:db8:64::1/128")},
 	}
 	var got []rpdb.Address
 	for _, a := range snapshot(t, open(t, ns, ours)).Addresses {

@@ -10,17 +10,18 @@ import (
 	"time"
 )
 
-// sourceGeneric is what the generic client's sources begin with, so that none of them is another client's.
-const sourceGeneric = "generic"
+// ClientGeneric is the client whose calls are written by people. Its sources begin with its name, so that none of them is
+// another client's.
+const ClientGeneric = "generic"
 
 // parseGeneric understands the options of "uplink-hook generic", for a client that has no parser. A person wrote the line, so
 // it is taken whole or not at all, and the first mistake is named.
 func parseGeneric(in Input, ev *Event, p *problems) {
 	g := generic{lease: Lease{Bits: -1}}
 	err := g.parse(in)
-	ev.Source = sourceGeneric
+	ev.Source = ClientGeneric
 	if g.source != "" {
-		ev.Source = Source(sourceGeneric + "-" + g.source)
+		ev.Source = Source(ClientGeneric + "-" + g.source)
 	}
 	ev.Reason = "add"
 	if g.remove {

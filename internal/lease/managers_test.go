@@ -1,6 +1,7 @@
 package lease_test
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -13,6 +14,7 @@ func TestCallsWithoutData(t *testing.T) {
 		{"wg-quick", "", "down", "down: remove all"},
 		{"wg-quick", "", "", ": ignore (neither up nor down)"},
 		{"wg-quick", "", "$(id)", "\"$(id)\": ignore (neither up nor down)"},
+		{"wg-quick", "", strings.Repeat("a", 49), "\"" + strings.Repeat("a", 48) + "\"...: ignore (neither up nor down)"},
 		{"networkd-dispatcher", "STATE=routable", "", "routable: resync"},
 		{"networkd-dispatcher", "STATE=no-carrier", "", "no-carrier: resync"},
 		{"networkd-dispatcher", "STATE=\x1b", "", "\"\\x1b\": resync"},

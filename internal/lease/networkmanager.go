@@ -6,6 +6,9 @@ import (
 	"strings"
 )
 
+// SourceNetworkManager speaks for both families and all protocols of a link.
+const SourceNetworkManager Source = "networkmanager"
+
 // The places of the dispatcher's arguments (NetworkManager-dispatcher(8)): the interface, of which hookwire takes care, and
 // the action.
 const nmAction = 1

@@ -34,6 +34,7 @@ func TestNetworkManagerValues(t *testing.T) {
 			"up: replace\n    + 192.0.2.9/24 gateways []"},
 		{"reapply", "reapply", dualStack, "reapply: replace" + good4 + good6},
 		{"link-local addresses only", "dhcp4-change", "IP4_ADDRESS_0=169.254.7.7/16 0.0.0.0|IP6_ADDRESS_0=fe80::9/64|IP4_GATEWAY=0.0.0.0", "dhcp4-change: replace"},
+		{"IPv6 only", "up", "IP6_ADDRESS_0=2001:db8::9/64 fe80::1|IP6_GATEWAY=fe80::1", "up: replace" + good6},
 		{"no gateway, in the spelling of IPv4", "up", dualStack + "IP6_GATEWAY=0.0.0.0|IP4_GATEWAY=0.0.0.0",
 			"up: replace\n    + 192.0.2.9/24 gateways []\n    + 2001:db8::9/64 gateways []"},
 		{"no gateway at all", "up", dualStack + "IP6_GATEWAY=::|IP4_GATEWAY=", "up: replace\n    + 192.0.2.9/24 gateways []\n    + 2001:db8::9/64 gateways []"},
@@ -106,6 +107,11 @@ func TestNetworkManagerLimits(t *testing.T) {
 		"an address over the limit of a value": func() lease.Input {
 			in := call("networkmanager", dualStack, "wan0", "up")
 			in.Refused = []string{"IP4_ADDRESS_1"}
+			return in
+		}(),
+		"an IPv6 address over the limit of a value": func() lease.Input {
+			in := call("networkmanager", dualStack, "wan0", "up")
+			in.Refused = []string{"IP6_ADDRESS_2"}
 			return in
 		}(),
 		"more keys than a message has": func() lease.Input {

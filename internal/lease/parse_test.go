@@ -154,6 +154,7 @@ func TestOption121Malformed(t *testing.T) {
 		"new_rfc3442_classless_static_routes=0 192 0 2 67 33 1 2 3 4 5 192 0 2 66", "new_rfc3442_classless_static_routes=-1",
 		"new_classless_static_routes=0 192.0.2.67 8.10", "new_classless_static_routes=8 192.0.2.67",
 		"new_classless_static_routes=8.10.0 192.0.2.67", "new_classless_static_routes=33.1.2.3.4.5 192.0.2.67",
+		"new_classless_static_routes=0.1.2.3.4.0 192.0.2.67",
 		"new_classless_static_routes=0 ::1", "new_classless_static_routes=. 192.0.2.1",
 		"new_unknown_121=0:c0:0:2", "new_unknown_121=0:c0:0:2:100", "new_unknown_121=0:c0:0:2:", "new_unknown_121=g",
 		"new_unknown_121=0 c0 0 2 1",
@@ -208,10 +209,28 @@ func TestOverLimitIsNotAbsent(t *testing.T) {
 	if ev := parse(t, in); !slices.Equal(ev.Problems, []string{"new_routers: too long"}) {
 		t.Errorf("nothing said: %s", text(ev))
 	}
-	in = call("ppp", "IPLOCAL=192.0.2.9", "ip-up")
-	in.Refused = []string{"DNS1"}
-	if ev := parse(t, in); ev.Keep != lease.KeepDNS || ev.Over(lease.Lease{}, ev.Lease).Address != ev.Lease.Address {
-		t.Errorf("ppp: %s", text(ev))
+	for _, key := range []string{"DNS1", "DNS2"} {
+		in = call("ppp", "IPLOCAL=192.0.2.9", "ip-up")
+		in.Refused = []string{key}
+		if ev := parse(t, in); ev.Keep != lease.KeepDNS || ev.Over(lease.Lease{}, ev.Lease).Address != ev.Lease.Address {
+			t.Errorf("ppp, %s: %s", key, text(ev))
+		}
+	}
+}
+
+// TestOver: what was said of the gateway before stays whole, also that it was refused; another source's word is no such thing.
+func TestOver(t *testing.T) {
+	before := parse(t, call("dhclient", base+"new_routers=127.0.0.1")).Lease
+	before.DNS = []netip.Addr{netip.MustParseAddr("192.0.2.53")}
+	now := before
+	now.Routers, now.Refused, now.DNS = []netip.Addr{netip.MustParseAddr("192.0.2.1")}, false, nil
+	ev := lease.Event{Verb: lease.Bind, Keep: lease.KeepGateways | lease.KeepDNS}
+	if got := ev.Over(before, now); !got.Refused || len(got.Routers) > 0 || join(got.DNS) != "192.0.2.53" {
+		t.Errorf("over a refused one: %+v", got)
+	}
+	before.Source = lease.SourcePPP
+	if got := ev.Over(before, now); got.Refused || join(got.Routers) != "192.0.2.1" || len(got.DNS) > 0 {
+		t.Errorf("over another source's: %+v", got)
 	}
 }
 

@@ -23,16 +23,10 @@ func ParseDHCPv4(index int, name string, m *dhcpv4.DHCPv4) Event {
 	switch m.MessageType() {
 	case dhcpv4.MessageTypeAck:
 		ackDHCPv4(m, &ev, &p)
-	case dhcpv4.MessageTypeNak:
+	case dhcpv4.MessageTypeNak, dhcpv4.MessageTypeRelease, dhcpv4.MessageTypeDecline:
 		// The client gives its address up; that it goes is the kernel's word. The message alone proves nothing: whoever saw
-		// the request could have sent it.
+		// the request could have sent a NAK, and a host behind this router a RELEASE that leaves by NAT.
 		ev.Verb = Resync
-	case dhcpv4.MessageTypeRelease:
-		in := Input{Env: map[string]string{"ciaddr": text4(m.ClientIPAddr)}}
-		removeDHCPv4(in, "ciaddr", &ev, &p)
-	case dhcpv4.MessageTypeDecline:
-		in := Input{Env: map[string]string{"option 50": optionAddrs(m, dhcpv4.OptionRequestedIPAddress)}}
-		removeDHCPv4(in, "option 50", &ev, &p)
 	default:
 		ev.Reason = quote(ev.Reason)
 		ev.ignore("no lease yet")
@@ -75,15 +69,6 @@ func ackDHCPv4(m *dhcpv4.DHCPv4, ev *Event, p *problems) {
 	if len(ev.Lease.Gateways()) == 0 {
 		ev.Lease = Lease{}
 		ev.ignore("the answer to a DHCPINFORM names no gateway")
-	}
-}
-
-// removeDHCPv4 is remove4 for one address only: what cannot be read gives up nothing.
-func removeDHCPv4(in Input, key string, ev *Event, p *problems) {
-	remove4(in, key, ev, p)
-	if ev.Verb != Remove || ev.Address.IsUnspecified() {
-		ev.Address = netip.Addr{}
-		ev.ignore("no address named")
 	}
 }
 

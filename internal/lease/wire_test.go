@@ -57,18 +57,19 @@ func TestParseDHCPv4(t *testing.T) {
 			raw(dhcpv4.OptionInterfaceMTU, 5), raw(dhcpv4.OptionIPAddressLeaseTime, 1, 2, 3)},
 			Event{Verb: Bind, Sole: true, Reason: "ACK", Lease: Lease{Source: SourceWire, Address: address, Bits: -1, Refused: true}, Problems: []string{
 				`subnet mask "0xff": not one`, `MTU "0x05": not from 576 to 9216`, `lease time "0x010203": not a number of seconds`, `name server "0x": not an address`, `router "0xc000020109": not an address`}}},
+		"longer than they can be": {dhcpv4.MessageTypeAck, []dhcpv4.Modifier{your, mask, raw(dhcpv4.OptionInterfaceMTU, 5, 212, 0), raw(dhcpv4.OptionIPAddressLeaseTime, 0, 0, 14, 16, 0)},
+			Event{Verb: Bind, Sole: true, Reason: "ACK", Lease: Lease{Source: SourceWire, Address: address, Bits: 24}, Problems: []string{
+				`MTU "0x05d400": not from 576 to 9216`, `lease time "0x00000e1000": not a number of seconds`}}},
 		"hostile router": {dhcpv4.MessageTypeAck, []dhcpv4.Modifier{your, mask, raw(dhcpv4.OptionRouter, 127, 0, 0, 1)},
 			Event{Verb: Bind, Sole: true, Reason: "ACK", Lease: Lease{Source: SourceWire, Address: address, Bits: 24, Refused: true}, Problems: []string{`router "127.0.0.1": loopback`}}},
-		"no address":      {dhcpv4.MessageTypeAck, []dhcpv4.Modifier{mask, router}, Event{Reason: "ACK", Why: "no usable address", Problems: []string{`leased address "0.0.0.0": unspecified`}}},
-		"loopback":        {dhcpv4.MessageTypeAck, []dhcpv4.Modifier{dhcpv4.WithYourIP(net.IPv4(127, 0, 0, 1)), router}, Event{Reason: "ACK", Why: "no usable address", Problems: []string{`leased address "127.0.0.1": loopback`}}},
-		"informed":        {dhcpv4.MessageTypeAck, []dhcpv4.Modifier{mine, mask, router}, informed(Lease{Bits: 24, Routers: addrs4("192.0.2.1")})},
-		"informed, none":  {dhcpv4.MessageTypeAck, []dhcpv4.Modifier{mine, mask}, Event{Reason: "ACK", Why: "the answer to a DHCPINFORM names no gateway"}},
-		"refused":         {dhcpv4.MessageTypeNak, nil, Event{Verb: Resync, Reason: "NAK"}},
-		"released":        {dhcpv4.MessageTypeRelease, []dhcpv4.Modifier{mine}, Event{Verb: Remove, Reason: "RELEASE", Address: address}},
-		"released, none":  {dhcpv4.MessageTypeRelease, nil, Event{Reason: "RELEASE", Why: "no address named"}},
-		"declined":        {dhcpv4.MessageTypeDecline, []dhcpv4.Modifier{raw(dhcpv4.OptionRequestedIPAddress, 192, 0, 2, 10)}, Event{Verb: Remove, Reason: "DECLINE", Address: address}},
-		"declined, wrong": {dhcpv4.MessageTypeDecline, []dhcpv4.Modifier{raw(dhcpv4.OptionRequestedIPAddress, 192, 0)}, Event{Reason: "DECLINE", Why: "no address named", Problems: []string{`old address "0xc000": not an address`}}},
-		"an offer":        {dhcpv4.MessageTypeOffer, []dhcpv4.Modifier{your, router}, Event{Reason: `"OFFER"`, Why: "no lease yet"}},
+		"no address":     {dhcpv4.MessageTypeAck, []dhcpv4.Modifier{mask, router}, Event{Reason: "ACK", Why: "no usable address", Problems: []string{`leased address "0.0.0.0": unspecified`}}},
+		"loopback":       {dhcpv4.MessageTypeAck, []dhcpv4.Modifier{dhcpv4.WithYourIP(net.IPv4(127, 0, 0, 1)), router}, Event{Reason: "ACK", Why: "no usable address", Problems: []string{`leased address "127.0.0.1": loopback`}}},
+		"informed":       {dhcpv4.MessageTypeAck, []dhcpv4.Modifier{mine, mask, router}, informed(Lease{Bits: 24, Routers: addrs4("192.0.2.1")})},
+		"informed, none": {dhcpv4.MessageTypeAck, []dhcpv4.Modifier{mine, mask}, Event{Reason: "ACK", Why: "the answer to a DHCPINFORM names no gateway"}},
+		"refused":        {dhcpv4.MessageTypeNak, nil, Event{Verb: Resync, Reason: "NAK"}},
+		"released":       {dhcpv4.MessageTypeRelease, []dhcpv4.Modifier{mine}, Event{Verb: Resync, Reason: "RELEASE"}},
+		"declined":       {dhcpv4.MessageTypeDecline, []dhcpv4.Modifier{raw(dhcpv4.OptionRequestedIPAddress, 192, 0, 2, 10)}, Event{Verb: Resync, Reason: "DECLINE"}},
+		"an offer":       {dhcpv4.MessageTypeOffer, []dhcpv4.Modifier{your, router}, Event{Reason: `"OFFER"`, Why: "no lease yet"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			m, err := dhcpv4.New(append(c.with, dhcpv4.WithMessageType(c.kind))...)

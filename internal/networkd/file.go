@@ -18,8 +18,12 @@ import (
 	"github.com/uplinkd/uplinkd/internal/lease"
 )
 
-// MaxFiles is how many lease files are read: more links with DHCP than anybody has.
-const MaxFiles = 1024
+// MaxFiles is how many lease files are read: more links with DHCP than anybody has. maxEntries is how many entries of the
+// directory are looked at.
+const (
+	MaxFiles   = 1024
+	maxEntries = 64 * MaxFiles
+)
 
 // file is the content of one lease file.
 type file struct {
@@ -27,39 +31,35 @@ type file struct {
 	written time.Time
 }
 
-// list gives the ifindexes of the lease files in a directory, in ascending order. It refuses a directory in which others
-// than its owner can write. The owner may be anybody: where the default directory is, root alone makes any, and it gives
-// this one to the user that networkd runs as (systemd-network).
-func list(dir string) ([]int, error) {
+// list gives the ifindexes of the lease files in a directory, in ascending order; those of the lowest where there are more
+// than MaxFiles, and then it says that the list was cut. It refuses a directory in which others than its owner can write. The
+// owner may be anybody: where the default directory is, root alone makes any, and it gives this one to the user that networkd
+// runs as (systemd-network).
+func list(dir string) (indexes []int, cut bool, err error) {
 	d, err := os.OpenFile(dir, os.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
 	if err != nil {
-		return nil, fmt.Errorf("open networkd's leases: %w", err)
+		return nil, false, fmt.Errorf("open networkd's leases: %w", err)
 	}
 	defer d.Close()
 	info, err := d.Stat()
 	if err != nil {
-		return nil, fmt.Errorf("look at %s: %w", dir, err)
+		return nil, false, fmt.Errorf("look at %s: %w", dir, err)
 	}
 	if info.Mode().Perm()&0o022 != 0 {
-		return nil, fmt.Errorf("%s has mode %s: others than its owner can write there", dir, info.Mode())
+		return nil, false, fmt.Errorf("%s has mode %s: others than its owner can write there", dir, info.Mode())
 	}
-	var indexes []int
-	for len(indexes) < MaxFiles {
-		names, err := d.Readdirnames(MaxFiles)
-		for _, name := range names {
-			if i, ok := parseIndex(name); ok {
-				indexes = append(indexes, i)
-			}
-		}
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil {
-			return nil, fmt.Errorf("list %s: %w", dir, err)
+	names, err := d.Readdirnames(maxEntries)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return nil, false, fmt.Errorf("list %s: %w", dir, err)
+	}
+	for _, name := range names {
+		if i, ok := parseIndex(name); ok {
+			indexes = append(indexes, i)
 		}
 	}
 	slices.Sort(indexes)
-	return indexes[:min(len(indexes), MaxFiles)], nil
+	cut = len(indexes) > MaxFiles || len(names) == maxEntries
+	return indexes[:min(len(indexes), MaxFiles)], cut, nil
 }
 
 // parseIndex reads the name of a lease file: an ifindex in decimal. Temporary files are named otherwise (".#7abc").

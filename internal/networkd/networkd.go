@@ -5,7 +5,9 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"maps"
 	"net"
+	"slices"
 	"time"
 
 	"go.uber.org/zap"
@@ -95,10 +97,17 @@ func (w *Watcher) Run(ctx context.Context) error {
 
 // Look reads all files once and hands on what is new. It is for one goroutine at a time.
 func (w *Watcher) Look(ctx context.Context) {
-	files, err := list(w.cfg.Dir)
+	files, cut, err := list(w.cfg.Dir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		w.cfg.Intake.Warn("networkd's leases cannot be used", zap.Error(err))
 		return // what cannot be read has not ended
+	}
+	if cut {
+		w.cfg.Intake.Warn("too many lease files of networkd: not all are read", zap.String("directory", w.cfg.Dir), zap.Int("most", MaxFiles))
+		// What is not in a list that was cut may be there all the same.
+		files = slices.AppendSeq(files, maps.Keys(w.known))
+		slices.Sort(files)
+		files = slices.Compact(files)
 	}
 	there := make(map[int]bool)
 	for _, index := range files {

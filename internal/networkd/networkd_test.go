@@ -209,6 +209,48 @@ func TestLifetimeCountsFromTheWriting(t *testing.T) {
 	b.expect("wan2 lease file: replace 192.0.2.101 via [192.0.2.1] for 2m0s")
 }
 
+// TestWrittenAnew: the same text in a file that was written again is a renewal, and another text is news even where the time of
+// the file is the same; an end without a limit stays one.
+func TestWrittenAnew(t *testing.T) {
+	b := newBench(t)
+	b.mkdir()
+	write := func(text string, at time.Time) {
+		b.put("2", text)
+		must(t, os.Chtimes(filepath.Join(b.dir, "2"), time.Time{}, at))
+		b.w.Look(t.Context())
+	}
+	at := time.Now().Add(-50 * time.Second)
+	write(content("192.0.2.101", "192.0.2.1"), at)
+	b.expect("wan2 lease file: replace 192.0.2.101 via [192.0.2.1] for 1m10s")
+	write(content("192.0.2.101", "192.0.2.1"), at.Add(10*time.Second))
+	b.expect("wan2 lease file: replace 192.0.2.101 via [192.0.2.1] for 1m20s")
+	write(content("192.0.2.101", "192.0.2.7"), at.Add(10*time.Second))
+	b.expect("wan2 lease file: replace 192.0.2.101 via [192.0.2.7] for 1m20s")
+	endless := strings.Replace(content("192.0.2.101", "192.0.2.1"), "LIFETIME=120", "LIFETIME=infinity", 1)
+	write(endless, at)
+	b.expect(fmt.Sprintf("wan2 lease file: replace 192.0.2.101 via [192.0.2.1] for %s", lease.Infinite.Round(time.Second)))
+	if l := b.events[len(b.events)-1].Leases[0]; l.Lifetime != lease.Infinite {
+		t.Errorf("for ever is %s", l.Lifetime)
+	}
+}
+
+// TestEndIsToldOnce, and without the problems of the file that is gone.
+func TestEndIsToldOnce(t *testing.T) {
+	b := newBench(t)
+	b.mkdir()
+	b.put("2", content("192.0.2.101", "192.0.2.1")+"DNS=127.0.0.53\n")
+	b.w.Look(t.Context())
+	b.expect("wan2 lease file: replace 192.0.2.101 via [192.0.2.1] for 2m0s")
+	b.remove("2")
+	for range 3 {
+		b.w.Look(t.Context())
+	}
+	b.expect("wan2 lease file deleted: replace 192.0.2.101 via [192.0.2.1] for 1s")
+	if p := b.events[1].Problems; len(b.events[0].Problems) != 1 || len(p) > 0 {
+		t.Errorf("problems %q, and at the end %q", b.events[0].Problems, p)
+	}
+}
+
 // TestHostileFiles: what is no lease file is not read, does not hang, and takes nothing away.
 func TestHostileFiles(t *testing.T) {
 	b := newBench(t)
@@ -252,11 +294,13 @@ func TestHostileDirectory(t *testing.T) {
 	b.put("2", content("192.0.2.101", "192.0.2.1"))
 	b.w.Look(t.Context())
 	b.expect("wan2 lease file: replace 192.0.2.101 via [192.0.2.1] for 2m0s")
-	must(t, os.Chmod(b.dir, 0o777))
 	b.put("2", content("192.0.2.101", "192.0.2.66"))
 	b.put("3", content("192.0.2.102", "192.0.2.66"))
-	b.w.Look(t.Context())
-	b.expect()
+	for _, mode := range []os.FileMode{0o777, 0o775, 0o757} {
+		must(t, os.Chmod(b.dir, mode))
+		b.w.Look(t.Context())
+		b.expect()
+	}
 	if !b.warned("others than its owner") {
 		t.Error("nothing in the log")
 	}

@@ -29,6 +29,7 @@ type Address struct {
 	Tentative     bool // IFA_F_TENTATIVE without IFA_F_OPTIMISTIC: duplicate address detection is not over
 	DADFailed     bool // IFA_F_DADFAILED
 	Deprecated    bool // IFA_F_DEPRECATED
+	Permanent     bool // IFA_F_PERMANENT: it has no lifetime, so no client with a lease of one has put it there
 	Temporary     bool // IFA_F_TEMPORARY (RFC 8981)
 	NoPrefixRoute bool // IFA_F_NOPREFIXROUTE: the kernel adds no route to the subnet
 }

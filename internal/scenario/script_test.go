@@ -87,6 +87,7 @@ func run(t testing.TB, a *txtar.Archive, w world) {
 //	lease DEV SOURCE ADDR [GW...] [DST=GW...]  a hook says so, with classless routes; "refused" for a gateway that was none at all
 //	replace DEV SOURCE [ADDR[=GW,...]...]      a hook names all that the client has on the link
 //	release DEV SOURCE ADDR, fail DEV SOURCE
+//	refused lease|replace ...       the hook hears that its word does not count
 //	expect FILE                     this is all of ours that the kernel has
 //	problems FILE                   this is what status complains about
 //	foreign FILE                    this is all that the kernel has of others, less its own
@@ -149,6 +150,11 @@ func (s *script) daemon(command string, args []string) error {
 		return s.agent.Reload(ctx, cfg, nil)
 	case "flush":
 		return s.agent.Flush(ctx)
+	case "refused":
+		if err := s.daemon(args[0], args[1:]); err == nil {
+			return fmt.Errorf("it is taken")
+		}
+		return nil
 	case "lease", "replace", "release", "fail":
 		ev, err := s.event(command, args)
 		if err != nil {

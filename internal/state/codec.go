@@ -20,9 +20,11 @@ const (
 	maxTables  = 1 << 16
 	maxLeases  = 1 << 14
 	maxHeld    = 1 << 16
-	maxName    = 64   // bytes of a name
-	maxList    = 1024 // elements of a list in a lease
-	maxDropped = 20   // complaints about single entries
+	maxRoutes  = 1 << 14
+	maxSeq     = 1 << 62 // room to count on
+	maxName    = 64      // bytes of a name
+	maxList    = 1024    // elements of a list in a lease
+	maxDropped = 20      // complaints about single entries
 )
 
 // document is the file; the entries are decoded one by one, so that a bad one costs nothing but itself.
@@ -33,6 +35,15 @@ type document struct {
 	Tables   map[string]json.RawMessage `json:"tables"`
 	Leases   []json.RawMessage          `json:"leases"`
 	Held     []json.RawMessage          `json:"held"`
+	Routes   []json.RawMessage          `json:"routes"`
+}
+
+type routeWord struct {
+	Index   int        `json:"index"`
+	IPv6    bool       `json:"ipv6,omitzero"`
+	Class   string     `json:"class"`
+	Gateway netip.Addr `json:"gateway,omitzero"`
+	Seq     uint64     `json:"seq"`
 }
 
 type storedLease struct {
@@ -54,6 +65,7 @@ type held struct {
 	Onlink    bool         `json:"onlink,omitzero"`
 	Source    lease.Source `json:"source,omitzero"`
 	Fell      bool         `json:"fell,omitzero"`
+	Lent      bool         `json:"lent,omitzero"`
 }
 
 // encode writes a state as its file, the same bytes for the same state.
@@ -65,7 +77,8 @@ func encode(s State) ([]byte, error) {
 		Tables   map[string]uint32 `json:"tables"`
 		Leases   []storedLease     `json:"leases"`
 		Held     []held            `json:"held"`
-	}{Version, s.BootID, s.Protocol, map[string]uint32{}, []storedLease{}, []held{}}
+		Routes   []routeWord       `json:"routes"`
+	}{Version, s.BootID, s.Protocol, map[string]uint32{}, []storedLease{}, []held{}, []routeWord{}}
 	for name, table := range s.Tables {
 		out.Tables[escape(name)] = table
 	}
@@ -73,7 +86,10 @@ func encode(s State) ([]byte, error) {
 		out.Leases = append(out.Leases, storedLease{l.Index, escape(l.Interface), l.Seq, l.Received.UTC(), l.Lease, l.Seen, l.Sole})
 	}
 	for _, h := range s.Held {
-		out.Held = append(out.Held, held{h.Index, escape(h.Interface), h.Address, h.Class, h.Gateway, h.Onlink, h.Source, h.Fell})
+		out.Held = append(out.Held, held{h.Index, escape(h.Interface), h.Address, h.Class, h.Gateway, h.Onlink, h.Source, h.Fell, h.Lent})
+	}
+	for _, r := range s.Routes {
+		out.Routes = append(out.Routes, routeWord(r))
 	}
 	data, err := json.MarshalIndent(out, "", "  ")
 	if err != nil {
@@ -101,6 +117,7 @@ func decode(data []byte) (s State, dropped []string, err error) {
 	s.Version, s.BootID, s.Protocol = doc.Version, doc.BootID, doc.Protocol
 	s.Leases = entries(&d, "lease", doc.Leases, maxLeases, decodeLease)
 	s.Held = entries(&d, "held address", doc.Held, maxHeld, decodeHeld)
+	s.Routes = entries(&d, "route", doc.Routes, maxRoutes, decodeRoute)
 	return s, d.dropped, nil
 }
 
@@ -197,9 +214,30 @@ func decodeLease(data []byte) (StoredLease, error) {
 	if err := cmp.Or(err, checkPlace(in.Index, in.Lease.Address), checkLease(in.Lease)); err != nil {
 		return StoredLease{}, err
 	}
+	if in.Seq > maxSeq {
+		return StoredLease{}, fmt.Errorf("place %d in the order", in.Seq)
+	}
 	return StoredLease{
 		Index: in.Index, Interface: name, Seq: in.Seq, Received: in.Received, Lease: in.Lease, Seen: in.Seen, Sole: in.Sole,
 	}, nil
+}
+
+func decodeRoute(data []byte) (RouteWord, error) {
+	var in routeWord
+	if err := json.Unmarshal(data, &in); err != nil {
+		return RouteWord{}, err
+	}
+	place := in.Gateway
+	if !place.IsValid() {
+		place = netip.IPv4Unspecified()
+	}
+	if err := cmp.Or(checkPlace(in.Index, place), checkWord("class", in.Class)); err != nil {
+		return RouteWord{}, err
+	}
+	if in.Seq > maxSeq {
+		return RouteWord{}, fmt.Errorf("place %d in the order", in.Seq)
+	}
+	return RouteWord(in), nil
 }
 
 func decodeHeld(data []byte) (Held, error) {
@@ -216,6 +254,7 @@ func decodeHeld(data []byte) (Held, error) {
 	}
 	return Held{
 		Index: in.Index, Interface: name, Address: in.Address, Class: in.Class, Gateway: in.Gateway, Onlink: in.Onlink, Source: in.Source, Fell: in.Fell,
+		Lent: in.Lent,
 	}, nil
 }
 

@@ -13,7 +13,7 @@ const Version = 1
 // State is everything that is kept.
 //
 // On disk it is one JSON object, DIR/state.json, with the members "version", "boot_id", "protocol", "tables" (an object:
-// uplink name to table number), "leases" and "held". Interface and uplink names, which may hold any byte, are written
+// uplink name to table number), "leases", "held" and "routes". Interface and uplink names, which may hold any byte, are written
 // with Go's escapes (\x07, \\) where they are not plain printable ASCII.
 type State struct {
 	Version  int    // set by Save
@@ -21,9 +21,20 @@ type State struct {
 	Protocol uint8  // the rtnetlink protocol that rules and routes were written with; 0: not known
 	// Tables gives every uplink that ever was its table number. They outlive a boot: a number belongs to a name for good.
 	Tables map[string]uint32
-	// Leases and Held speak of this boot's links by their index, and are dropped after the next one.
+	// What follows speaks of this boot's links by their index, and is dropped after the next one.
 	Leases []StoredLease
 	Held   []Held
+	Routes []RouteWord
+}
+
+// RouteWord is what default routes say of a link's gateway, and its place in the same order as the leases': after a restart
+// it must not look newer, or older, than a lease that it came before.
+type RouteWord struct {
+	Index   int
+	IPv6    bool
+	Class   string
+	Gateway netip.Addr // invalid: no next hop
+	Seq     uint64
 }
 
 // StoredLease is a lease and where it came from.
@@ -48,4 +59,5 @@ type Held struct {
 	Onlink    bool         // the gateway is outside every subnet of the link
 	Source    lease.Source // whose lease named the gateway; empty where it was none's
 	Fell      bool         // the gateway was lost with the link going down
+	Lent      bool         // another link had the address first, and gets its rules back when it is up
 }

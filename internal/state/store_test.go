@@ -42,7 +42,7 @@ func example() State {
 			}},
 		},
 		Held: []Held{{Index: 3, Interface: "wan0", Address: addr("192.0.2.7"), Class: "lease",
-			Gateway: addr("192.0.2.1"), Onlink: true, Fell: true}},
+			Gateway: addr("192.0.2.1"), Onlink: true, Fell: true, Lent: true}},
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -50,6 +51,14 @@ func (n *NS) settled(l netlink.Link, addr, peer string) error {
 		return fmt.Errorf("namespace %s: %s: wait for address %s: %w", n.Name, l.Attrs().Name, addr, err)
 	}
 	return nil
+}
+
+// Leased gives an address that is there the lifetime that a DHCP client gives it.
+func (n *NS) Leased(dev, cidr string, life time.Duration) error {
+	return n.addr(dev, cidr, "", func(l netlink.Link, a *netlink.Addr) error {
+		a.ValidLft, a.PreferedLft = int(life.Seconds()), int(life.Seconds())
+		return n.link.AddrReplace(l, a)
+	})
 }
 
 // DelAddr removes an address in CIDR notation.

@@ -76,6 +76,9 @@ func TestClasslessRoutes(t *testing.T) {
 		"a part of its own subnet": {"0.0.0.0/0", "192.0.2.128/25 192.0.2.7", "eth0 192.0.2.128/25 via 192.0.2.7 src 192.0.2.10 by dhclient"},
 		"around a LAN":             {"0.0.0.0/0", "172.16.0.0/12 192.0.2.7", "eth0 172.16.0.0/12 via 192.0.2.7 src 192.0.2.10 by dhclient"},
 
+		"main has it by another router": {"0.0.0.0/0", "10.67.1.0/24 192.0.2.7", "eth0 10.67.1.0/24 via 192.0.2.7 src 192.0.2.10 by dhclient"},
+		"thrown out of main":            {"0.0.0.0/0", "10.68.1.0/24 192.0.2.7", "eth0 10.68.1.0/24 via 192.0.2.7 src 192.0.2.10 by dhclient"},
+
 		"loopback":               {"0.0.0.0/0", "127.0.0.0/8 192.0.2.7", refused("127.0.0.0/8", "it is in 127.0.0.0/8, where no gateway leads")},
 		"multicast":              {"0.0.0.0/0", "224.0.0.251/32 192.0.2.7", refused("224.0.0.251/32", "it is in 224.0.0.0/4, where no gateway leads")},
 		"this network":           {"0.0.0.0/0", "0.1.0.0/16 192.0.2.7", refused("0.1.0.0/16", "it is in 0.0.0.0/8, where no gateway leads")},
@@ -120,7 +123,9 @@ func crowded() *host {
 		addr("wg0", "10.8.0.2/32").route("wg0", "10.64.0.0/16").route("wg0", "0.0.0.0/1").route("wg0", "128.0.0.0/1").
 		route("wg0", "100.64.0.0/10", func(r *rpdb.Route) { r.Table = 52 }).
 		route("wg0", "10.1.0.0/16", func(r *rpdb.Route) { r.Table = 53 }). // that nobody asks
-		route("eth0", "10.66.0.0/16", func(r *rpdb.Route) { r.Type, r.OIF, r.Scope = rpdb.Unreachable, 0, rpdb.ScopeUniverse })
+		route("eth0", "10.66.0.0/16", func(r *rpdb.Route) { r.Type, r.OIF, r.Scope = rpdb.Unreachable, 0, rpdb.ScopeUniverse }).
+		route("eth1", "10.67.0.0/16", func(r *rpdb.Route) { r.Via = addr("198.51.100.7") }).
+		route("eth0", "10.68.0.0/16", func(r *rpdb.Route) { r.Type, r.OIF, r.Scope = rpdb.Throw, 0, rpdb.ScopeUniverse })
 	h.snap.Rules = append(h.snap.Rules, rpdb.Rule{Family: rpdb.IPv4, Priority: 5270, Table: 52, Action: rpdb.ActLookup})
 	return h
 }
@@ -157,15 +162,39 @@ eth0-203.0.113.1 10.3.0.0/16 via 203.0.113.2 onlink src 203.0.113.7 by dhclient`
 	}
 }
 
+// TestClasslessRoutesOfTwoCards: where two cards are in one subnet, a part of it is as much the one's as the other's; what is
+// the other's alone, inside of that, stays there.
+func TestClasslessRoutesOfTwoCards(t *testing.T) {
+	h := newHost().eth("eth0", "eth1", "vm0").addr("eth0", "192.0.2.10/24").addr("eth1", "192.0.2.11/24").addr("vm0", "192.0.2.129/25").allow("0.0.0.0/0").
+		lease("eth0", "192.0.2.10", 1, "192.0.2.1").classless("192.0.2.64/26 192.0.2.7", "192.0.2.192/26 192.0.2.7")
+	want := `eth0 192.0.2.64/26 via 192.0.2.7 src 192.0.2.10 by dhclient
+eth0: route 192.0.2.192/26 of 192.0.2.10 by dhclient is refused: it is in 192.0.2.128/25 of vm0`
+	if d := cmp.Diff(want, routesOf(uplink.Derive(h.Input))); d != "" {
+		t.Errorf("(-want +got):\n%s", d)
+	}
+}
+
+// TestClasslessRouteToThePeer: the other end of a point-to-point link has its route already.
+func TestClasslessRouteToThePeer(t *testing.T) {
+	h := newHost().link(rpdb.Link{Name: "ppp0", Type: 512, PointToPoint: true}).
+		addr("ppp0", "203.0.113.9/32", func(a *rpdb.Address) { a.Peer = prefix("203.0.113.1/32") }).allow("0.0.0.0/0").
+		lease("ppp0", "203.0.113.9", 1).classless("203.0.113.1/32 0.0.0.0", "203.0.113.2/32 0.0.0.0")
+	if got, want := routesOf(uplink.Derive(h.Input)), "ppp0 203.0.113.2/32 src 203.0.113.9 by dhclient"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
 // TestClasslessProblemsBounded: whoever answers DHCP can name a hundred routes.
 func TestClasslessProblemsBounded(t *testing.T) {
-	h := crowded().lease("eth0", "192.0.2.10", 1, "192.0.2.1").allow("0.0.0.0/0")
-	for i := range 100 {
-		h.classless(fmt.Sprintf("172.16.1.%d/32 192.0.2.7", i))
-	}
-	lines := strings.Split(routesOf(uplink.Derive(h.Input)), "\n")
-	if len(lines) != 9 || lines[8] != "eth0: and 92 routes more are refused" {
-		t.Errorf("%d lines, the last %q", len(lines), lines[len(lines)-1])
+	for n, want := range map[int]string{8: "", 9: "eth0: and 1 routes more are refused", 100: "eth0: and 92 routes more are refused"} {
+		h := crowded().lease("eth0", "192.0.2.10", 1, "192.0.2.1").allow("0.0.0.0/0")
+		for i := range n {
+			h.classless(fmt.Sprintf("172.16.1.%d/32 192.0.2.7", i))
+		}
+		lines := append(strings.Split(routesOf(uplink.Derive(h.Input)), "\n"), "")
+		if len(lines) < 9 || lines[8] != want || len(lines) > 10 {
+			t.Errorf("%d routes: %d lines, the ninth %q, want %q", n, len(lines)-1, lines[8], want)
+		}
 	}
 }
 

@@ -26,7 +26,8 @@ func Derive(in Input) View {
 		v.Uplinks = append(v.Uplinks, d.uplinks(l, ofLink(all, l.Index))...)
 	}
 	nameApart(v.Uplinks)
-	v.Held = remember(all)
+	d.settleDNS(v.Uplinks)
+	v.Held = d.remember(all)
 	v.Problems = append(d.problems, d.strayLeases()...)
 	return v
 }
@@ -80,12 +81,11 @@ func newDeriver(in Input) *deriver {
 	return d
 }
 
-// sortLeases puts the leases to their links. What an ordinary user may have said counts for tunnels only: it must not speak
-// for the DHCP client of another link.
+// sortLeases puts the leases to their links, but for those that do not count there.
 func (d *deriver) sortLeases() {
 	for _, l := range d.in.Leases {
 		link, ok := d.in.Snapshot.Link(l.Link)
-		if ok && l.Source.TunnelOnly() && !isTunnel(LinkKind(link)) {
+		if ok && !MaySpeak(l.Source, link) {
 			d.problems = append(d.problems, fmt.Sprintf("lease of %s by %s on %s does not count: that is no tunnel",
 				l.Address, l.Source, rpdb.Printable(link.Name)))
 			continue
@@ -166,7 +166,7 @@ func (d *deriver) candidate(l rpdb.Link, a rpdb.Address, ch choice, s config.Set
 	case d.ownWayOut(l, a, s):
 		c.routed, c.near = true, true
 		c.word = word{class: ClassStatic, family: rpdb.FamilyOf(a.Prefix.Addr()), source: "point-to-point link"}
-	case was && (h.Fell || d.flushed(l, a) || h.Class > ClassStatic) && !d.saysNone(a):
+	case was && (h.Fell || d.flushed(l, a) || h.Class > ClassStatic || !h.Lent && d.sought(a)) && !d.saysNone(a, h):
 		c.fell = h.Fell || d.flushed(l, a)
 		c.word = word{class: h.Class, family: rpdb.FamilyOf(h.Addr), via: h.Gateway, onlink: h.Onlink, source: "memory", by: h.Source}
 	default:
@@ -174,6 +174,9 @@ func (d *deriver) candidate(l rpdb.Link, a rpdb.Address, ch choice, s config.Set
 			d.problems = append(d.problems, rpdb.Printable(l.Name)+": "+p)
 		}
 		return c, false
+	}
+	if was && c.word.by.TunnelOnly() && !h.Source.TunnelOnly() && h.Class > ClassStatic {
+		c.word.by = h.Source // an ordinary user's word does not make the fence that was there before the user's own
 	}
 	c.routed = c.routed && l.Up
 	return c, true
@@ -189,45 +192,23 @@ func (d *deriver) flushed(l rpdb.Link, a rpdb.Address) bool {
 }
 
 // saysNone says whether a lease of the address names no gateway: that is the client's word that there is none. An IPv6 lease is
-// silent always, for DHCPv6 has no such option: router advertisements have it.
-func (d *deriver) saysNone(a rpdb.Address) bool {
+// silent always, for DHCPv6 has no such option: router advertisements have it. An ordinary user's word ends nothing but what
+// the same source's made.
+func (d *deriver) saysNone(a rpdb.Address, h Held) bool {
 	return a.Prefix.Addr().Is4() && slices.ContainsFunc(d.leases[a.Link], func(l Lease) bool {
-		return l.Address == a.Prefix.Addr() && !l.Refused && len(l.Gateways()) == 0 && !l.Peer.IsValid()
+		return l.Address == a.Prefix.Addr() && !l.Refused && len(l.Gateways()) == 0 && !l.Peer.IsValid() &&
+			(!l.Source.TunnelOnly() || l.Source == h.Source)
 	})
 }
 
-// ownWayOut says whether a point-to-point link leads out with no gateway named. One whose local address is on other
-// links too is a server's end of a client's session, unless the configuration says otherwise.
+// ownWayOut says whether a point-to-point link leads out with no gateway named: all that is sent there arrives at the one
+// other end. Without a peer's address that is so where the configuration says it: WireGuard's links, and OpenVPN's, have a
+// subnet or nothing. One whose local address is on other links too is a server's end of a client's session.
 func (d *deriver) ownWayOut(l rpdb.Link, a rpdb.Address, s config.Settings) bool {
-	return l.PointToPoint && l.Up && a.Peer.IsValid() && (s.Configured || d.count[a.Prefix.Addr()] == 1)
-}
-
-// settleShared lets one link keep the rules of an address that is on several: one that has a way out, the one that had it
-// first as far as that is remembered, the one of the lowest index.
-func (d *deriver) settleShared(all []candidate) {
-	owner := make(map[netip.Addr]candidate)
-	claim := func(c candidate) (n int) {
-		if c.routed {
-			n += 2
-		}
-		if _, was := d.held[heldKey{c.a.Link, c.a.Prefix.Addr()}]; was {
-			n++
-		}
-		return n
+	if !l.PointToPoint || !l.Up {
+		return false
 	}
-	for _, c := range all {
-		if o, taken := owner[c.a.Prefix.Addr()]; !taken || claim(c) > claim(o) {
-			owner[c.a.Prefix.Addr()] = c
-		}
-	}
-	for i := range all {
-		c := &all[i]
-		if keeper := owner[c.a.Prefix.Addr()].a.Link; keeper != c.a.Link {
-			c.left = true
-			c.problems = append(c.problems, fmt.Sprintf("address %s is on %s too, which keeps its rules; this uplink is reached by oif and fwmark only",
-				c.a.Prefix.Addr(), rpdb.Printable(d.in.Snapshot.LinkName(keeper))))
-		}
-	}
+	return s.Configured || a.Peer.IsValid() && d.count[a.Prefix.Addr()] == 1
 }
 
 // leaveToOthers keeps our hands off the addresses that somebody else's rules steer.
@@ -250,19 +231,6 @@ func ofLink(all []candidate, index int) []candidate {
 		}
 	}
 	return cs
-}
-
-// remember keeps what is known of each address for the time when its gateway is away.
-func remember(all []candidate) []Held {
-	var hs []Held
-	for _, c := range all {
-		if !c.left || c.ruled {
-			hs = append(hs, Held{
-				Link: c.a.Link, Addr: c.a.Prefix.Addr(), Class: c.word.class, Gateway: c.word.via, Onlink: c.word.onlink, Source: c.word.by, Fell: c.fell,
-			})
-		}
-	}
-	return hs
 }
 
 // strayLeases names the leases that cannot be followed because their address never came to their link. One that was

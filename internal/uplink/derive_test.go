@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
@@ -101,6 +102,19 @@ func (h *host) gateway(link, via string, protocol uint8, change ...func(*rpdb.Ro
 	return h
 }
 
+// by makes the last lease another source's, with a lifetime.
+func (h *host) by(source lease.Source, life time.Duration) *host {
+	l := &h.Leases[len(h.Leases)-1]
+	l.Source, l.Lifetime = source, life
+	return h
+}
+
+// permanent makes the last address one without a lifetime.
+func (h *host) permanent() *host {
+	h.snap.Addresses[len(h.snap.Addresses)-1].Permanent = true
+	return h
+}
+
 func (h *host) lease(link, ip string, seq uint64, routers ...string) *host {
 	l := uplink.Lease{Link: h.index(link), Seq: seq, Lease: lease.Lease{Source: "dhclient", Address: addr(ip)}}
 	for _, r := range routers {
@@ -158,9 +172,31 @@ func TestDerive(t *testing.T) {
 		{"of one age a route of protocol dhcp beats a lease", newHost().eth("eth0").addr("eth0", "192.0.2.10/24").
 			lease("eth0", "192.0.2.10", 0, "192.0.2.1").gateway("eth0", "192.0.2.2", rpdb.ProtoDHCP),
 			"eth0 up 192.0.2.10/24 > 192.0.2.2 src 192.0.2.10"},
-		{"and a lease one of protocol static", newHost().eth("eth0").addr("eth0", "192.0.2.10/24").
-			lease("eth0", "192.0.2.10", 0, "192.0.2.1").gateway("eth0", "192.0.2.2", rpdb.ProtoStatic),
+		{"and a lease one of protocol boot, which its client's script may have left", newHost().eth("eth0").addr("eth0", "192.0.2.10/24").
+			lease("eth0", "192.0.2.10", 0, "192.0.2.1").gateway("eth0", "192.0.2.2", rpdb.ProtoBoot),
 			"eth0 up 192.0.2.10/24 > 192.0.2.1 src 192.0.2.10"},
+		{"one of protocol static somebody meant, however new the lease", newHost().eth("eth0").addr("eth0", "192.0.2.10/24").
+			lease("eth0", "192.0.2.10", 9, "192.0.2.1").gateway("eth0", "192.0.2.2", rpdb.ProtoStatic),
+			"eth0 up 192.0.2.10/24 > 192.0.2.2 src 192.0.2.10"},
+		{"a client that keeps its routes true would have its own there", newHost().eth("eth0").addr("eth0", "192.0.2.10/24").
+			lease("eth0", "192.0.2.10", 9, "192.0.2.1").by("networkd", 0).gateway("eth0", "192.0.2.2", rpdb.ProtoBoot),
+			"eth0 up 192.0.2.10/24 > 192.0.2.2 src 192.0.2.10"},
+		{"and without one its lease counts", newHost().eth("eth0").addr("eth0", "192.0.2.10/24").
+			lease("eth0", "192.0.2.10", 9, "192.0.2.1").by("networkd", time.Hour),
+			"eth0 up 192.0.2.10/24 > 192.0.2.1 src 192.0.2.10"},
+		{"but not for an address that has no lifetime where the lease has one", newHost().eth("eth0").addr("eth0", "192.0.2.10/24").
+			permanent().lease("eth0", "192.0.2.10", 9, "192.0.2.1").by("networkd", time.Hour), ""},
+		{"a lease for ever is one for such an address", newHost().eth("eth0").addr("eth0", "192.0.2.10/24").
+			permanent().lease("eth0", "192.0.2.10", 9, "192.0.2.1").by("networkd", lease.Infinite),
+			"eth0 up 192.0.2.10/24 > 192.0.2.1 src 192.0.2.10"},
+		{"of a client's route and a better one beside it the kernel takes the better", newHost().eth("eth0").addr("eth0", "192.0.2.10/24").
+			gateway("eth0", "192.0.2.9", rpdb.ProtoDHCP, func(r *rpdb.Route) { r.Metric = 1024 }).
+			gateway("eth0", "192.0.2.1", rpdb.ProtoStatic, func(r *rpdb.Route) { r.Metric = 10 }),
+			"eth0 up 192.0.2.10/24 > 192.0.2.1 src 192.0.2.10"},
+		{"of a static one and an advertisement of low preference, too", newHost().eth("eth0").addr("eth0", "2001:db8::9/64").
+			gateway("eth0", "fe80::9", rpdb.ProtoRA, func(r *rpdb.Route) { r.Metric, r.Pref = 1024, rpdb.PrefLow }).
+			gateway("eth0", "fe80::1", rpdb.ProtoStatic, func(r *rpdb.Route) { r.Metric = 1024 }),
+			"eth0 up 2001:db8::9/64 > fe80::1"},
 		{"a newer lease beats a route of protocol dhcp", newHost().eth("eth0").addr("eth0", "192.0.2.10/24").
 			lease("eth0", "192.0.2.10", 3, "192.0.2.1").gateway("eth0", "192.0.2.2", rpdb.ProtoDHCP),
 			"eth0 up 192.0.2.10/24 > 192.0.2.1 src 192.0.2.10"},
@@ -384,6 +420,29 @@ func TestHeldStays(t *testing.T) {
 	h.Leases[0].Refused = false
 	if got := outline(uplink.Derive(h.Input)); got != "" {
 		t.Errorf("got %q: the client says that there is no gateway", got)
+	}
+}
+
+// TestHeldIsKeptWhereItCanBe: what worked before takes the place of a refused gateway for the address whose lease that is, and only
+// as long as it can be a gateway itself.
+func TestHeldIsKeptWhereItCanBe(t *testing.T) {
+	h := newHost().eth("eth0", "lan0").addr("eth0", "192.0.2.10/24").addr("eth0", "198.51.100.20/24").
+		lease("eth0", "192.0.2.10", 1).lease("eth0", "198.51.100.20", 1)
+	h.Leases[0].Refused, h.Leases[1].Refused = true, true
+	h.Held = []uplink.Held{
+		{Link: 2, Addr: addr("192.0.2.10"), Class: uplink.ClassLease, Gateway: addr("192.0.2.1")},
+		{Link: 2, Addr: addr("198.51.100.20"), Class: uplink.ClassLease, Gateway: addr("198.51.100.1")},
+	}
+	if got := outline(uplink.Derive(h.Input)); !strings.Contains(got, "> 192.0.2.1 src 192.0.2.10") || !strings.Contains(got, "> 198.51.100.1 src 198.51.100.20") {
+		t.Errorf("both are kept: %q", got)
+	}
+	h.addr("lan0", "192.0.2.1/32")
+	if got := outline(uplink.Derive(h.Input)); strings.Contains(got, "> 192.0.2.1 ") || !strings.Contains(got, "> 198.51.100.1 src 198.51.100.20") {
+		t.Errorf("the one is the host's own by now: %q", got)
+	}
+	h.Leases = h.Leases[:1]
+	if got := outline(uplink.Derive(h.Input)); strings.Contains(got, ">") {
+		t.Errorf("nobody speaks of the other one any more: %q", got)
 	}
 }
 

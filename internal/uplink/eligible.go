@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/uplinkd/uplinkd/internal/config"
+	"github.com/uplinkd/uplinkd/internal/lease"
 	"github.com/uplinkd/uplinkd/internal/rpdb"
 )
 
@@ -30,6 +31,10 @@ func eligible(l rpdb.Link, s config.Settings) bool {
 	}
 	return s.Configured || !isTunnel(LinkKind(l))
 }
+
+// MaySpeak says whether a source's word about a link counts. What an ordinary user may have said does for tunnels only: it
+// must not speak for the DHCP client of another link.
+func MaySpeak(by lease.Source, l rpdb.Link) bool { return !by.TunnelOnly() || isTunnel(LinkKind(l)) }
 
 func isTunnel(kind string) bool {
 	switch kind {

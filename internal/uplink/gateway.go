@@ -194,9 +194,11 @@ func refusal(w word, a rpdb.Address, err error) string {
 
 // keep replaces a lease's refused word by the gateway that worked before, if it still can be one. Whether that was known from
 // the lease or from the client's own route does not matter: with a refused router many clients give up the good route, too.
+// An ordinary user's word brings back only what it had said itself.
 func (d *deriver) keep(w word, a rpdb.Address, on []rpdb.Address) (word, bool) {
 	h, ok := d.held[heldKey{a.Link, a.Prefix.Addr()}]
-	if w.class != ClassLease || w.addr != a.Prefix.Addr() || !ok || h.Class != ClassLease && h.Class != ClassClient {
+	if w.class != ClassLease || w.addr != a.Prefix.Addr() || !ok || h.Class != ClassLease && h.Class != ClassClient ||
+		w.by.TunnelOnly() && w.by != h.Source {
 		return word{}, false
 	}
 	w.via, w.onlink, w.bad = h.Gateway, h.Onlink, nil
@@ -242,6 +244,9 @@ func (d *deriver) leaseWords(a rpdb.Address) []word {
 // reason.
 func (d *deriver) leaseWord(l Lease, owner rpdb.Address) word {
 	w := word{class: ClassLease, family: rpdb.FamilyOf(l.Address), addr: l.Address, seq: l.Seq, source: string(l.Source), by: l.Source}
+	if keepsKernel(l.Source) && l.Lifetime > 0 && owner.Permanent {
+		return word{} // somebody else's address: what is left of a lease says nothing about it
+	}
 	gws := l.Gateways()
 	switch {
 	case len(gws) == 0 && l.Refused:

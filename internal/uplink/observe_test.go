@@ -40,7 +40,12 @@ func TestObserve(t *testing.T) {
 			[]uplink.Observed{{Index: index, Name: "wan0", Addresses: as("192.0.2.10"), Unrouted: as("192.0.2.10")}}},
 		"a private address behind a public gateway": {newHost().eth("wan0").addr("wan0", "10.1.1.1/24").addr("wan0", "192.0.2.10/24").gateway("wan0", "192.0.2.1", rpdb.ProtoDHCP),
 			[]uplink.Observed{{Index: index, Name: "wan0", Addresses: as("10.1.1.1", "192.0.2.10"), Unrouted: as("10.1.1.1")}}},
-		"down": {newHost().eth("wan0").addr("wan0", "192.0.2.10/24").down("wan0"), []uplink.Observed{{Index: index, Name: "wan0", Addresses: as("192.0.2.10")}}},
+		"down":       {newHost().eth("wan0").addr("wan0", "192.0.2.10/24").down("wan0"), []uplink.Observed{{Index: index, Name: "wan0", Addresses: as("192.0.2.10")}}},
+		"no carrier": {newHost().eth("wan0").addr("wan0", "192.0.2.10/24").noCarrier("wan0"), []uplink.Observed{{Index: index, Name: "wan0", Addresses: as("192.0.2.10")}}},
+		"an address with a peer": {newHost().eth("wan0").addr("wan0", "192.0.2.10/32", func(a *rpdb.Address) { a.Peer = prefix("192.0.2.1/32") }),
+			[]uplink.Observed{{Index: index, Name: "wan0", Addresses: as("192.0.2.10")}}},
+		"the same address on a link that has a gateway": {newHost().eth("wan0", "wan1").addr("wan0", "192.0.2.10/24").addr("wan1", "192.0.2.10/24").gateway("wan1", "192.0.2.1", rpdb.ProtoDHCP),
+			[]uplink.Observed{{Index: index, Name: "wan0", Addresses: as("192.0.2.10"), Unrouted: as("192.0.2.10")}, {Index: index + 1, Name: "wan1", Addresses: as("192.0.2.10")}}},
 		"point to point": {newHost().link(rpdb.Link{Name: "wan0", PointToPoint: true}).addr("wan0", "192.0.2.10/32"),
 			[]uplink.Observed{{Index: index, Name: "wan0", Addresses: as("192.0.2.10")}}},
 		"a port of a bridge": {newHost().link(rpdb.Link{Name: "wan0", Master: 9}), nil},
@@ -73,4 +78,13 @@ func TestObservedEqual(t *testing.T) {
 			t.Errorf("change %d is none", i)
 		}
 	}
+}
+
+func (h *host) noCarrier(name string) *host {
+	for i := range h.snap.Links {
+		if h.snap.Links[i].Name == name {
+			h.snap.Links[i].Carrier = false
+		}
+	}
+	return h
 }

@@ -87,6 +87,7 @@ type Held struct {
 	Onlink  bool
 	Source  lease.Source // whose lease named the gateway; empty where it was none's
 	Fell    bool         // the gateway was lost with the link going down, and has not come back
+	Lent    bool         // another link had the address first, has it still, and gets its rules back when it is up
 }
 
 // Input is all that the uplinks follow from.

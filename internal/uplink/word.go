@@ -73,10 +73,11 @@ type word struct {
 	metrics string
 	source  string
 	by      lease.Source // of a lease: whose it is
+	boot    bool         // of a route: it is of protocol boot
 	bad     error        // what made its gateways useless before they came here
 }
 
-// routeWords are the statements that the default routes of others make about a link, best first of each class.
+// routeWords are the statements that the default routes of others make about a link, best first.
 // In a table other than main only a client's own route counts: what an administrator puts there is policy routing, and
 // says of a LAN's link that some packets leave by it, not that it is an uplink.
 func (d *deriver) routeWords(link rpdb.Link) []word {
@@ -93,7 +94,7 @@ func (d *deriver) routeWords(link rpdb.Link) []word {
 			class: classOf(r.Protocol), family: r.Family(), via: r.Via, onlink: r.Onlink, addr: r.Src,
 			seq:   in.Ages[WordKey{r.OIF, r.Family(), classOf(r.Protocol), r.Via}],
 			table: r.Table, metric: r.Metric, pref: r.Pref, metrics: r.Metrics,
-			source: routeSource(r),
+			source: routeSource(r), boot: r.Protocol == rpdb.ProtoBoot,
 		})
 	}
 	slices.SortStableFunc(ws, compareRouteWords)
@@ -137,35 +138,69 @@ func ourTables(in Input) func(uint32) bool {
 }
 
 // compareRouteWords is the kernel's own preference: the main table, then the smaller metric, then the router's own word
-// (RFC 4191); the rest makes it total.
+// (RFC 4191); the rest makes it total. Whose route it is does not matter: an administrator who puts a better one beside the
+// client's means it, and the host itself follows that one.
 func compareRouteWords(a, b word) int {
 	return cmp.Or(
-		-cmp.Compare(a.class, b.class),
 		-compareBool(a.table == rpdb.TableMain, b.table == rpdb.TableMain),
 		cmp.Compare(a.metric, b.metric),
 		-cmp.Compare(a.pref, b.pref),
+		-cmp.Compare(a.class, b.class),
 		cmp.Compare(a.table, b.table),
 		a.via.Compare(b.via),
 		a.addr.Compare(b.addr),
 	)
 }
 
-// newest picks the word that counts: the newest, and where age says nothing the one of the higher class. Words of one
-// class are in order already, so the first of a class stands for it.
+// newest picks the word that counts: the newest, and where age says nothing the one of the higher class. What an ordinary
+// user may have said counts only where nobody else said anything.
 func newest(ws []word) (word, bool) {
-	var best word
-	seen := make(map[Class]bool)
-	for _, w := range ws {
-		if seen[w.class] {
-			continue
-		}
-		seen[w.class] = true
-		if best.class == ClassNone || w.class == ClassConfig ||
-			best.class != ClassConfig && cmp.Or(cmp.Compare(w.seq, best.seq), cmp.Compare(w.class, best.class)) > 0 {
-			best = w
-		}
+	trusted := slices.DeleteFunc(slices.Clone(ws), func(w word) bool { return w.by.TunnelOnly() })
+	if w, ok := newestOf(trusted); ok {
+		return w, true
 	}
-	return best, best.class != ClassNone
+	return newestOf(ws)
+}
+
+// newestOf is newest among equals: between the lease and the route that come first in their own order, unless the
+// configuration says something.
+func newestOf(ws []word) (word, bool) {
+	first := func(classes ...Class) (w word, ok bool) {
+		i := slices.IndexFunc(ws, func(w word) bool { return slices.Contains(classes, w.class) })
+		if i >= 0 {
+			w = ws[i]
+		}
+		return w, i >= 0
+	}
+	if w, ok := first(ClassConfig); ok {
+		return w, true
+	}
+	l, leased := first(ClassLease)
+	r, routed := first(ClassStatic, ClassClient)
+	if leased && routed && !r.overrides(l) && cmp.Or(cmp.Compare(l.seq, r.seq), cmp.Compare(l.class, r.class)) > 0 {
+		return l, true
+	}
+	if routed {
+		return r, true
+	}
+	return l, leased
+}
+
+// overrides says whether a route counts whatever the age of a lease. A client that keeps its own routes true (protocol dhcp or
+// ra) has put its gateway into main, or was told not to: a route that is there is truer than its lease. dhclient's and udhcpc's
+// scripts leave stale ones, of protocol boot; one of protocol static is no client's, and somebody meant it.
+func (r word) overrides(l word) bool {
+	return keepsKernel(l.by) || r.class == ClassStatic && !r.boot
+}
+
+// keepsKernel says whether a client keeps what it puts into the kernel true: its default routes, and the lifetimes of its
+// addresses.
+func keepsKernel(s lease.Source) bool {
+	switch s {
+	case lease.SourceDhcpcd, lease.SourceDhcpcd6, lease.SourceDhcpcdRA, lease.SourceNetworkd, lease.SourceNetworkManager:
+		return true
+	}
+	return false
 }
 
 func compareBool(a, b bool) int {

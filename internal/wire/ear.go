@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"encoding/binary"
 	"net"
 	"net/netip"
 	"slices"
@@ -33,14 +34,24 @@ type packet struct {
 type ear struct {
 	mu       sync.Mutex
 	link     uplink.Observed
+	mac      net.HardwareAddr // the link's, if that is Ethernet; else nil
 	requests requests
+	lease    granted
 	sent     *rate.Limiter
-	received *rate.Limiter // apart: what strangers send must not keep us from seeing what we send
+	unicast  *rate.Limiter // apart: what a host behind this router sends must not keep us from seeing what we send
+	received *rate.Limiter // and neither must what strangers send
+}
+
+// granted is the lease that the client has as far as was seen, and who gave it.
+type granted struct {
+	client, server netip.Addr
+	voice          string
 }
 
 func newEar(link uplink.Observed) *ear {
 	limiter := func() *rate.Limiter { return rate.NewLimiter(messagesPerSecond, messagesAtOnce) }
-	return &ear{link: link, sent: limiter(), received: limiter()}
+	mac, _ := canAsk(link.MAC)
+	return &ear{link: link, mac: mac, sent: limiter(), unicast: limiter(), received: limiter()}
 }
 
 // follow takes what is new about the link: a name or a hardware address.
@@ -48,6 +59,7 @@ func (e *ear) follow(link uplink.Observed) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.link = link
+	e.mac, _ = canAsk(link.MAC)
 }
 
 // hear takes a packet, and says what follows from it, if anything.
@@ -58,58 +70,98 @@ func (e *ear) hear(p packet, now time.Time) (lease.Event, bool) {
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	src, dst := addresses(p.data)
 	switch {
 	case p.outgoing && to == serverPort:
-		return e.request(payload, now)
+		return e.request(payload, dst, now)
 	case !p.outgoing && to == clientPort:
-		return e.reply(payload, now)
+		return e.reply(payload, src, dst, now)
 	}
 	return lease.Event{}, false
 }
 
-// request takes what this host sends: a number to wait for, or the end of a lease.
-func (e *ear) request(payload []byte, now time.Time) (none lease.Event, ok bool) {
+// broadcast is the limited broadcast, which no router forwards (RFC 1812 section 5.3.5.1).
+func broadcast() netip.Addr { return netip.AddrFrom4([4]byte{255, 255, 255, 255}) }
+
+// request takes what leaves by the link: a number to wait for, or the end of a lease. It leaves by this host's hands, but that
+// may be forwarding, and with NAT it has this host's address too. Only a broadcast is this host's for certain; what went to a
+// server alone counts for the lease that this server gave, and for no other.
+func (e *ear) request(payload []byte, to netip.Addr, now time.Time) (none lease.Event, ok bool) {
 	op, xid, ok := glance(payload)
-	if !ok || op != opRequest || !e.sent.AllowN(now, 1) {
+	if !ok || op != opRequest || !e.isOwn(payload) || !e.admits(payload, to, now) {
 		return none, false
 	}
 	m, err := message(payload)
-	if err != nil || !e.isOwn(m) {
+	if err != nil {
 		return none, false
 	}
-	switch m.MessageType() {
-	case dhcpv4.MessageTypeDiscover:
-		if !m.Options.Has(dhcpv4.OptionRapidCommit) {
-			return none, false // what follows is an offer (RFC 4039: otherwise it may be the lease itself)
-		}
-	case dhcpv4.MessageTypeRequest, dhcpv4.MessageTypeInform:
-	case dhcpv4.MessageTypeRelease, dhcpv4.MessageTypeDecline:
+	if kind := m.MessageType(); kind == dhcpv4.MessageTypeRelease || kind == dhcpv4.MessageTypeDecline {
 		return e.word(m)
-	default:
-		return none, false
 	}
-	e.requests.remember(request{
-		xid: xid, kind: m.MessageType(), chaddr: string(m.ClientHWAddr),
+	r := request{
+		xid: xid, kind: m.MessageType(), chaddr: chaddr(payload), voice: voice(m), unicast: to != broadcast(),
 		client: addr4(m.ClientIPAddr), server: addr4(m.ServerIdentifier()),
-	}, now)
+	}
+	if r.unicast {
+		r.server = to
+	}
+	if e.counts(r, m) {
+		e.requests.remember(r, now)
+	}
 	return none, false
 }
 
-// isOwn says whether a message that left by the link is of the link's own client, and not of a virtual machine's or a
-// container's that shares it (macvlan). A link without an Ethernet address has no such guests.
-func (e *ear) isOwn(m *dhcpv4.DHCPv4) bool {
-	mac, err := net.ParseMAC(e.link.MAC)
-	return err != nil || len(mac) != macLen || string(m.ClientHWAddr) == string(mac)
+// admits says whether a message is worth decoding: by its addresses, and by the pace of its kind.
+func (e *ear) admits(payload []byte, to netip.Addr, now time.Time) bool {
+	if to == broadcast() {
+		return e.sent.AllowN(now, 1)
+	}
+	return e.isOfLease(payload, to) && e.unicast.AllowN(now, 1)
+}
+
+// counts says whether the answer to a request may be a lease.
+func (e *ear) counts(r request, m *dhcpv4.DHCPv4) bool {
+	switch {
+	case r.kind == dhcpv4.MessageTypeRequest:
+		return !r.unicast || r.voice == e.lease.voice
+	case r.unicast:
+		return false
+	case r.kind == dhcpv4.MessageTypeDiscover:
+		return m.Options.Has(dhcpv4.OptionRapidCommit) // RFC 4039; else what follows is an offer
+	}
+	return r.kind == dhcpv4.MessageTypeInform
+}
+
+// voice is what a request says that decides what the server answers: what it asks for, and who it says that it is. A renewal
+// in another voice is somebody else's, who would have the server leave the gateway out.
+func voice(m *dhcpv4.DHCPv4) string {
+	var says []byte
+	for _, code := range []dhcpv4.OptionCode{
+		dhcpv4.OptionParameterRequestList, dhcpv4.OptionClassIdentifier, dhcpv4.OptionUserClassInformation, dhcpv4.OptionClientIdentifier,
+	} {
+		value := m.Options.Get(code)
+		says = append(binary.BigEndian.AppendUint16(says, uint16(len(value))), value...)
+	}
+	return string(says)
+}
+
+// isOwn says whether a message is of the link's own client, and not of a virtual machine's or a container's that shares it
+// (macvlan). A link without an Ethernet address has no such guests.
+func (e *ear) isOwn(payload []byte) bool { return e.mac == nil || isAbout(payload, e.mac) }
+
+// isOfLease says whether a message to a server is about the lease that it gave.
+func (e *ear) isOfLease(payload []byte, to netip.Addr) bool {
+	return to.IsValid() && to == e.lease.server && addr4(payload[ciaddrAt:yiaddrAt]) == e.lease.client
 }
 
 // reply takes what came from a server.
-func (e *ear) reply(payload []byte, now time.Time) (none lease.Event, ok bool) {
+func (e *ear) reply(payload []byte, from, to netip.Addr, now time.Time) (none lease.Event, ok bool) {
 	op, xid, ok := glance(payload)
-	if !ok || op != opReply {
+	if !ok || op != opReply || !e.isOwn(payload) {
 		return none, false
 	}
 	r, ok := e.requests.find(xid, now)
-	if !ok || !e.received.AllowN(now, 1) {
+	if !ok || chaddr(payload) != r.chaddr || !r.reachedBy(payload, from, to) || !e.received.AllowN(now, 1) {
 		return none, false
 	}
 	m, err := message(payload)
@@ -123,13 +175,25 @@ func (e *ear) reply(payload []byte, now time.Time) (none lease.Event, ok bool) {
 	if ev.Verb != lease.Ignore {
 		e.requests.answered(xid)
 	}
+	if ev.Verb == lease.Bind && r.kind != dhcpv4.MessageTypeInform {
+		e.lease = granted{client: ev.Lease.Address, server: addr4(m.ServerIdentifier()), voice: r.voice}
+	}
 	return ev, ok
 }
 
-// answeredBy says whether a message with a request's number is an answer to it. Table 3 of RFC 2131: a server copies
-// chaddr, names itself, and gives ciaddr back or leaves it empty.
+// reachedBy says whether a packet is one that a server would send in answer to a request: to everybody, to the address that
+// it gives or to the one that the client has (RFC 2131 section 4.1); and where one server was asked, by that.
+func (r request) reachedBy(payload []byte, from, to netip.Addr) bool {
+	if r.unicast && from != r.server {
+		return false
+	}
+	return to == broadcast() || to.IsValid() && (to == r.client || to == addr4(payload[yiaddrAt:yiaddrAt+4]))
+}
+
+// answeredBy says whether a message with a request's number is an answer to it. Table 3 of RFC 2131: a server names
+// itself, and gives ciaddr back or leaves it empty.
 func (r request) answeredBy(m *dhcpv4.DHCPv4) bool {
-	if string(m.ClientHWAddr) != r.chaddr || r.server.IsValid() && addr4(m.ServerIdentifier()) != r.server {
+	if r.server.IsValid() && addr4(m.ServerIdentifier()) != r.server {
 		return false
 	}
 	switch m.MessageType() {

@@ -1,7 +1,10 @@
 package wire
 
 import (
+	"encoding/binary"
 	"fmt"
+	"net"
+	"slices"
 
 	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
@@ -19,8 +22,29 @@ const (
 	whole        = 1 << 16
 )
 
+// sight is what a socket lets pass of DHCPv4.
+type sight struct {
+	mac                  net.HardwareAddr // the link's own clients only, by chaddr; nil: any
+	blindTo, blindToSent bool             // what comes, and what this host sends, is not looked at for now
+}
+
 // filter is what the kernel runs on every packet of a link that is observed: DHCPv4 passes, all else costs no wakeup.
-func filter() []bpf.Instruction { return append(ofThisLink(), isDHCP()...) }
+func filter(s sight) []bpf.Instruction {
+	return slices.Concat(ofThisLink(), inDirection(s), isDHCP(s.mac))
+}
+
+// inDirection drops the packets of a direction that has used up its pace.
+func inDirection(s sight) (is []bpf.Instruction) {
+	drop := bpf.RetConstant{Val: 0}
+	is = append(is, bpf.LoadExtension{Num: bpf.ExtType})
+	if s.blindTo {
+		is = append(is, bpf.JumpIf{Cond: bpf.JumpEqual, Val: unix.PACKET_OUTGOING, SkipTrue: 1}, drop)
+	}
+	if s.blindToSent {
+		is = append(is, bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: unix.PACKET_OUTGOING, SkipTrue: 1}, drop)
+	}
+	return is
+}
 
 // ofThisLink lets IPv4 pass that is the link's own. A frame with a VLAN tag that the card has taken off is one of another
 // link (eth0.7); one for another host is there only where something made the card promiscuous.
@@ -36,11 +60,12 @@ func ofThisLink() []bpf.Instruction {
 	}
 }
 
-// isDHCP lets whole IPv4 packets pass that are UDP between the ports 67 and 68, either way. Offsets count from the IP header
-// (SOCK_DGRAM, packet(7)). The function of the same purpose in Go is ports; a test holds them together.
-func isDHCP() []bpf.Instruction {
+// isDHCP lets whole IPv4 packets pass that are UDP between the ports 67 and 68, either way, and about the client with that
+// hardware address, if one is given. Offsets count from the IP header (SOCK_DGRAM, packet(7)). The functions of the same
+// purpose in Go are ports and isAbout; a test holds them together.
+func isDHCP(mac net.HardwareAddr) []bpf.Instruction {
 	drop := bpf.RetConstant{Val: 0}
-	return []bpf.Instruction{
+	is := []bpf.Instruction{
 		bpf.LoadAbsolute{Off: 0, Size: 1},
 		bpf.JumpIf{Cond: bpf.JumpGreaterOrEqual, Val: 0x45, SkipTrue: 1}, drop,
 		bpf.JumpIf{Cond: bpf.JumpLessOrEqual, Val: 0x4f, SkipTrue: 1}, drop,
@@ -52,13 +77,23 @@ func isDHCP() []bpf.Instruction {
 		bpf.LoadIndirect{Off: 0, Size: 4}, // both ports at once
 		bpf.JumpIf{Cond: bpf.JumpEqual, Val: clientPort<<16 | serverPort, SkipTrue: 2},
 		bpf.JumpIf{Cond: bpf.JumpEqual, Val: serverPort<<16 | clientPort, SkipTrue: 1}, drop,
-		bpf.RetConstant{Val: whole},
 	}
+	if len(mac) == macLen {
+		const payload = udpHeader // from the UDP header, where the index register is
+		is = append(is,
+			bpf.LoadIndirect{Off: payload + htypeAt, Size: 2},
+			bpf.JumpIf{Cond: bpf.JumpEqual, Val: ethernet<<8 | macLen, SkipTrue: 1}, drop,
+			bpf.LoadIndirect{Off: payload + chaddrAt, Size: 4},
+			bpf.JumpIf{Cond: bpf.JumpEqual, Val: binary.BigEndian.Uint32(mac), SkipTrue: 1}, drop,
+			bpf.LoadIndirect{Off: payload + chaddrAt + 4, Size: 2},
+			bpf.JumpIf{Cond: bpf.JumpEqual, Val: uint32(binary.BigEndian.Uint16(mac[4:])), SkipTrue: 1}, drop)
+	}
+	return append(is, bpf.RetConstant{Val: whole})
 }
 
-// attach gives the filter to a socket.
-func attach(fd int) error {
-	raw, err := bpf.Assemble(filter())
+// attach gives a filter to a socket, in place of the one it has.
+func attach(fd int, s sight) error {
+	raw, err := bpf.Assemble(filter(s))
 	if err != nil {
 		return fmt.Errorf("assemble the filter: %w", err)
 	}

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
@@ -68,6 +69,9 @@ func decode(b []byte, unsummed bool) (payload []byte, to uint16, err error) {
 	return datagram[udpHeader:], to, nil
 }
 
+// addresses are those of an IPv4 header.
+func addresses(b []byte) (from, to netip.Addr) { return addr4(b[12:16]), addr4(b[16:20]) }
+
 // pseudoHeader is the sum over what UDP checks of an IPv4 header (RFC 768): addresses, protocol, length.
 func pseudoHeader(b []byte, length int) uint32 {
 	return sum(protoUDP+uint32(length), b[12:20])
@@ -117,10 +121,18 @@ func encode(from netip.Addr, payload []byte) []byte {
 const (
 	opRequest, opReply = 1, 2
 
+	htypeAt  = 1
+	hlenAt   = 2
 	xidAt    = 4
+	ciaddrAt = 12
+	yiaddrAt = 16
+	chaddrAt = 28
 	snameAt  = 44
 	fileAt   = 108
 	cookieAt = 236
+
+	ethernet  = 1  // htype (RFC 1700, hardware types)
+	chaddrLen = 16 // of the field
 )
 
 // glance reads the two fields that tell a message of ours from all others; it costs next to nothing.
@@ -129,6 +141,16 @@ func glance(payload []byte) (op byte, xid dhcpv4.TransactionID, ok bool) {
 		return 0, xid, false
 	}
 	return payload[0], dhcpv4.TransactionID(payload[xidAt:]), true
+}
+
+// chaddr is the client's hardware address in a message that glance has taken, as octets.
+func chaddr(payload []byte) string {
+	return string(payload[chaddrAt:][:min(payload[hlenAt], chaddrLen)])
+}
+
+// isAbout says whether a message that glance has taken is about the client with an Ethernet address.
+func isAbout(payload []byte, mac net.HardwareAddr) bool {
+	return payload[htypeAt] == ethernet && payload[hlenAt] == macLen && chaddr(payload) == string(mac)
 }
 
 // message decodes a whole message, with the options that stand in the fields "file" and "sname" (RFC 2131 section 4.1,

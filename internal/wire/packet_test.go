@@ -40,7 +40,7 @@ func draw(t *rapid.T) []byte {
 
 // TestFilterAgreesWithPorts: what the kernel lets pass is what the decoder takes for DHCP, to the octet.
 func TestFilterAgreesWithPorts(t *testing.T) {
-	vm, err := bpf.NewVM(isDHCP())
+	vm, err := bpf.NewVM(isDHCP(nil))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -75,6 +75,9 @@ func TestDecode(t *testing.T) {
 		"padded by the link":       {func(b []byte) []byte { return append(b, 0, 0, 0) }, false, nil},
 		"cut":                      {func(b []byte) []byte { return b[:len(b)-1] }, false, errLength},
 		"shorter than its header":  {func(b []byte) []byte { b[3] = 27; return b }, false, errLength},
+		"shorter than IP's":        {func(b []byte) []byte { b[3] = 10; return b }, false, errLength},
+		"no room for UDP's length": {func(b []byte) []byte { b[3] = 24; return b }, false, errLength},
+		"more behind UDP":          {func(b []byte) []byte { b[3] += 2; return resum(append(b, 7, 7)) }, false, nil},
 		"UDP longer than the rest": {func(b []byte) []byte { b[25]++; return b }, false, errLength},
 		"UDP shorter than it may":  {func(b []byte) []byte { b[25] = 7; return b }, false, errLength},
 		"another payload":          {func(b []byte) []byte { b[28]++; return b }, false, errChecksum},
@@ -90,6 +93,26 @@ func TestDecode(t *testing.T) {
 		if !errors.Is(err, c.want) || err == nil && len(payload) != 5 {
 			t.Errorf("%s: %q, %v, want %v", name, payload, err, c.want)
 		}
+	}
+}
+
+// TestEncodeAlwaysHasASum: where that comes to nothing it is all ones, for nothing would say that there is none (RFC 768).
+func TestEncodeAlwaysHasASum(t *testing.T) {
+	ones := 0
+	for n := range 1 << 16 {
+		b := encode(netip.MustParseAddr("192.0.2.1"), binary.BigEndian.AppendUint16(nil, uint16(n)))
+		switch sum := binary.BigEndian.Uint16(b[26:]); sum {
+		case 0:
+			t.Fatalf("%x has no sum", b)
+		case 0xffff:
+			ones++
+		}
+		if _, _, err := decode(b, false); err != nil {
+			t.Fatalf("%x: %v", b, err)
+		}
+	}
+	if ones != 1 {
+		t.Errorf("%d sums of all ones, want 1", ones)
 	}
 }
 
@@ -112,6 +135,15 @@ func TestOverload(t *testing.T) {
 	got, err := message(b)
 	if err != nil || len(got.Router()) != 2 || !got.Router()[1].Equal(net.IPv4(192, 0, 2, 2)) || len(got.DNS()) != 1 {
 		t.Errorf("routers %v, name servers %v, %v", got.Router(), got.DNS(), err)
+	}
+	odd, err := dhcpv4.New(dhcpv4.WithMessageType(dhcpv4.MessageTypeAck), dhcpv4.WithGeneric(dhcpv4.OptionOptionOverload, []byte{3, 3}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	two := odd.ToBytes()
+	copy(two[fileAt:], []byte{3, 4, 192, 0, 2, 1, 255})
+	if got, err := message(two); err != nil || len(got.Router()) > 0 {
+		t.Errorf("an overload of two octets: routers %v, %v", got.Router(), err)
 	}
 	copy(b[fileAt:], []byte{3, 200, 1})
 	b[fileAt+2+126-1] = 0
@@ -170,10 +202,10 @@ func TestEar(t *testing.T) {
 		"informed, another lease": {[]talk{{true, dhcpv4.MessageTypeInform, mod(xid(1), mine)}, {false, dhcpv4.MessageTypeAck, mod(xid(1), router, dhcpv4.WithYourIP(net.IPv4(192, 0, 2, 66)))}}, []string{bind}},
 		"informed of another":     {[]talk{{true, dhcpv4.MessageTypeInform, mod(xid(1), mine)}, {false, dhcpv4.MessageTypeAck, mod(xid(1), router, dhcpv4.WithClientIP(net.IPv4(192, 0, 2, 66)))}}, nil},
 		"informed of nothing":     {[]talk{{true, dhcpv4.MessageTypeInform, mod(xid(1))}, {false, dhcpv4.MessageTypeAck, mod(xid(1), router)}}, nil},
-		"released":                {[]talk{{true, dhcpv4.MessageTypeRelease, mod(xid(1), mine)}}, []string{"remove wan0 192.0.2.10"}},
+		"released":                {[]talk{{true, dhcpv4.MessageTypeRelease, mod(xid(1), mine)}}, []string{"resync wan0 []"}},
 		"released by a stranger":  {[]talk{{false, dhcpv4.MessageTypeRelease, mod(xid(1), mine)}}, nil},
 		"released by a guest":     {[]talk{{true, dhcpv4.MessageTypeRelease, mod(xid(1), mine, dhcpv4.WithHwAddr(net.HardwareAddr{2, 0, 0, 0, 0, 9}))}}, nil},
-		"declined":                {[]talk{{true, dhcpv4.MessageTypeDecline, mod(xid(1), dhcpv4.WithOption(dhcpv4.OptRequestedIPAddress(net.IPv4(192, 0, 2, 10))))}}, []string{"remove wan0 192.0.2.10"}},
+		"declined":                {[]talk{{true, dhcpv4.MessageTypeDecline, mod(xid(1), dhcpv4.WithOption(dhcpv4.OptRequestedIPAddress(net.IPv4(192, 0, 2, 10))))}}, []string{"resync wan0 []"}},
 		"no usable address first": {[]talk{ask, {false, dhcpv4.MessageTypeAck, mod(xid(1), router)}, ack}, []string{`ignore wan0 [leased address "0.0.0.0": unspecified]`, bind}},
 	} {
 		e := newEar(uplink.Observed{Index: 7, Name: "wan0", MAC: ownMAC.String()})
@@ -202,6 +234,49 @@ func packetOf(t testing.TB, tk talk) packet {
 	return packet{data: fromServer(m.ToBytes()), outgoing: tk.out}
 }
 
+// TestEarWithoutEthernet: a link whose address is of another kind has no guests, so every client that is heard there is its own.
+func TestEarWithoutEthernet(t *testing.T) {
+	for mac, want := range map[string]bool{"": true, "80:00:02:08:fe:80:00:00:00:00:00:00:02:11:22:ff:fe:33:44:55": true, "02:00:00:00:00:09": false} {
+		e := newEar(uplink.Observed{Index: 7, Name: "wan0", MAC: mac})
+		e.hear(packetOf(t, talk{true, dhcpv4.MessageTypeRequest, []dhcpv4.Modifier{xid(1)}}), time.Unix(0, 0))
+		if got := e.waits(dhcpv4.TransactionID{1}, time.Unix(0, 0)); got != want {
+			t.Errorf("link address %q: heard %v", mac, got)
+		}
+	}
+}
+
+// TestNotAskedAgain: an address whose gateway came after the first question, by whomever, is asked about no more; when that is lost
+// before an answer, the second question is due.
+func TestNotAskedAgain(t *testing.T) {
+	a, start := netip.MustParseAddr("192.0.2.77"), time.Unix(0, 0)
+	link := uplink.Observed{Index: 7, Name: "wan0", MAC: ownMAC.String(), Addresses: []netip.Addr{a}, Unrouted: []netip.Addr{a}}
+	s := newStation(link, nil)
+	s.follow(link, start)
+	if got := s.dueNow(start); !slices.Equal(got, link.Unrouted) {
+		t.Errorf("due %v", got)
+	}
+	s.asked[a].tries = 1
+	link.Unrouted = nil
+	s.follow(link, start)
+	if got := s.dueNow(start); len(got) > 0 || !s.due().IsZero() {
+		t.Errorf("due with a gateway: %v, next %v", got, s.due())
+	}
+	link.Unrouted = link.Addresses
+	s.follow(link, start.Add(time.Hour))
+	if got := s.dueNow(start); !slices.Equal(got, link.Addresses) {
+		t.Errorf("due without it: %v", got)
+	}
+	other := link
+	other.Addresses = []netip.Addr{a.Next()}
+	other.Unrouted = other.Addresses
+	if gone := s.follow(other, start); !slices.Equal(gone, []netip.Addr{a}) {
+		t.Errorf("gone: %v, want the one that was asked about", gone)
+	}
+	if gone := s.follow(link, start); len(gone) > 0 {
+		t.Errorf("gone: %v, which was never asked about", gone)
+	}
+}
+
 // TestRequestsAreBounded: in number, and in time.
 func TestRequestsAreBounded(t *testing.T) {
 	var rs requests
@@ -212,6 +287,11 @@ func TestRequestsAreBounded(t *testing.T) {
 	}
 	if len(rs.open) != maxRequests {
 		t.Errorf("%d remembered", len(rs.open))
+	}
+	for i := 2 * maxRequests; i < 3*maxRequests; i++ {
+		if _, ok := rs.find(dhcpv4.TransactionID{byte(i)}, start); !ok {
+			t.Errorf("number %d of %d is not there", i, 3*maxRequests)
+		}
 	}
 	last := dhcpv4.TransactionID{3*maxRequests - 1}
 	if _, ok := rs.find(last, start.Add(requestLife)); !ok {
@@ -274,8 +354,8 @@ func FuzzPacket(f *testing.F) {
 			t.Errorf("%+v", ev)
 		case ev.Verb == lease.Bind && (outgoing || !ev.Lease.Address.Is4() || ev.Lease.Address.IsUnspecified()):
 			t.Errorf("bound %+v", ev.Lease)
-		case ev.Verb == lease.Remove && !outgoing:
-			t.Errorf("removed by somebody else: %+v", ev)
+		case ev.Verb != lease.Bind && ev.Verb != lease.Resync && ev.Verb != lease.Ignore:
+			t.Errorf("that is the kernel's word: %+v", ev)
 		}
 	})
 }

@@ -46,8 +46,11 @@ func inform(xid dhcpv4.TransactionID, mac net.HardwareAddr, address netip.Addr) 
 	return m.ToBytes(), nil
 }
 
-// canAsk says whether there may be a server that a broadcast reaches, and gives the link's address.
+// canAsk says whether there may be a server that a broadcast reaches, and gives the link's Ethernet address; nil: it has none.
 func canAsk(mac string) (net.HardwareAddr, bool) {
 	hw, err := net.ParseMAC(mac)
-	return hw, err == nil && len(hw) == macLen
+	if err != nil || len(hw) != macLen {
+		return nil, false
+	}
+	return hw, true
 }

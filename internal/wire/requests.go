@@ -23,18 +23,24 @@ type request struct {
 	chaddr string     // the client's hardware address, as octets
 	client netip.Addr // ciaddr: the address that the client has
 	server netip.Addr // the one that was asked, by its identifier; invalid: any
-	until  time.Time
+	voice  string     // see voice
+	// unicast: it went to the server alone, so that it may be a forwarded packet of some other host's, and only from there
+	// does its answer come.
+	unicast bool
+	until   time.Time
 }
 
 // requests are those without an answer so far, the newest last. A zero value is empty.
 type requests struct{ open []request }
 
-// remember adds a request, in place of one with the same number.
+// remember adds a request, in place of one with the same number. Where there are too many, the oldest goes that was unicast:
+// a host behind this router can send of those what it likes.
 func (rs *requests) remember(r request, now time.Time) {
 	r.until = now.Add(requestLife)
 	rs.open = slices.DeleteFunc(rs.open, func(o request) bool { return o.xid == r.xid || now.After(o.until) })
 	if len(rs.open) == maxRequests {
-		rs.open = slices.Delete(rs.open, 0, 1)
+		i := max(0, slices.IndexFunc(rs.open, func(o request) bool { return o.unicast }))
+		rs.open = slices.Delete(rs.open, i, i+1)
 	}
 	rs.open = append(rs.open, r)
 }

@@ -1,10 +1,13 @@
 package wire
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"net"
 	"os"
+	"sync"
 	"syscall"
 	"time"
 
@@ -37,16 +40,20 @@ type socket struct {
 	raw     syscall.RawConn
 	index   int
 	recheck time.Duration // see doubt
+
+	mu    sync.Mutex
+	sight sight
 }
 
 // openSocket opens a socket on a link. It is made for no protocol at all, and for all of them only when the filter is there:
 // so that nothing comes in unfiltered. It has to be all, not IPv4 alone, for what this host sends to be seen.
-func openSocket(index int) (*socket, error) {
+func openSocket(index int, mac net.HardwareAddr) (*socket, error) {
 	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	if err != nil {
 		return nil, fmt.Errorf("open a packet socket: %w", err)
 	}
-	if err := setUp(fd, index); err != nil {
+	s := sight{mac: mac}
+	if err := setUp(fd, index, s); err != nil {
 		unix.Close(fd)
 		return nil, err
 	}
@@ -56,11 +63,11 @@ func openSocket(index int) (*socket, error) {
 		f.Close()
 		return nil, fmt.Errorf("open a packet socket: %w", err)
 	}
-	return &socket{file: f, raw: raw, index: index}, nil
+	return &socket{file: f, raw: raw, index: index, sight: s}, nil
 }
 
-func setUp(fd, index int) error {
-	if err := attach(fd); err != nil {
+func setUp(fd, index int, s sight) error {
+	if err := attach(fd, s); err != nil {
 		return err
 	}
 	if err := unix.SetsockoptInt(fd, unix.SOL_PACKET, unix.PACKET_AUXDATA, 1); err != nil {
@@ -73,6 +80,50 @@ func setUp(fd, index int) error {
 		return fmt.Errorf("bind a packet socket to link %d: %w", index, err)
 	}
 	return nil
+}
+
+// follow takes the hardware address that the link has now.
+func (s *socket) follow(mac net.HardwareAddr) error {
+	return s.look(func(v *sight) { v.mac = mac })
+}
+
+// blink has the kernel drop what comes, or what this host sends, for a time: the other direction is not to wait for that, nor
+// to find the socket's buffer full.
+func (s *socket) blink(outgoing bool, d time.Duration) error {
+	turn := func(blind bool) error {
+		return s.look(func(v *sight) {
+			if outgoing {
+				v.blindToSent = blind
+			} else {
+				v.blindTo = blind
+			}
+		})
+	}
+	time.AfterFunc(d, func() {
+		if turn(false) != nil {
+			s.close() // as good as blind: the reader's end has a new one opened
+		}
+	})
+	return turn(true)
+}
+
+// look changes what the filter lets pass.
+func (s *socket) look(change func(*sight)) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	next := s.sight
+	change(&next)
+	if next.blindTo == s.sight.blindTo && next.blindToSent == s.sight.blindToSent && bytes.Equal(next.mac, s.sight.mac) {
+		return nil
+	}
+	var err error
+	if control := s.raw.Control(func(fd uintptr) { err = attach(int(fd), next) }); control != nil {
+		return fmt.Errorf("attach the filter: %w", control)
+	}
+	if err == nil {
+		s.sight = next
+	}
+	return err
 }
 
 // bigEndian is a number as the network has it.

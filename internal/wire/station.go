@@ -1,7 +1,6 @@
 package wire
 
 import (
-	"context"
 	"net/netip"
 	"slices"
 	"sync/atomic"
@@ -14,10 +13,12 @@ import (
 	"github.com/uplinkd/uplinkd/internal/uplink"
 )
 
-// How many packets of a link are read: what a flood brings beyond that, the kernel drops at the socket.
+// How many packets of a link are read, in each direction: what a flood brings beyond that, the kernel drops at the socket, for
+// as long as it takes to have room for as many as at once.
 const (
 	packetsPerSecond = 500
 	packetsAtOnce    = 100
+	blindness        = packetsAtOnce * time.Second / packetsPerSecond
 )
 
 // station is one link under observation: a socket, an ear, and the questions that were asked.
@@ -42,9 +43,10 @@ func (s *station) close() {
 	s.sock.close()
 }
 
-// listen reads the socket until that ends, at a pace that no flood can raise.
-func (s *station) listen(ctx context.Context, say func(lease.Event)) error {
-	pace := rate.NewLimiter(packetsPerSecond, packetsAtOnce)
+// listen reads the socket until that ends, at a pace that no flood can raise. Each direction has its own: what strangers send
+// must not keep us from seeing what we send.
+func (s *station) listen(say func(lease.Event)) error {
+	sent, received := newPace(), newPace()
 	buf, oob := make([]byte, largest), make([]byte, 128)
 	for {
 		p, err := s.sock.receive(buf, oob)
@@ -54,11 +56,20 @@ func (s *station) listen(ctx context.Context, say func(lease.Event)) error {
 		if ev, ok := s.ear.hear(p, time.Now()); ok {
 			say(ev)
 		}
-		if err := pace.Wait(ctx); err != nil {
+		pace := received
+		if p.outgoing {
+			pace = sent
+		}
+		if pace.Allow() {
+			continue
+		}
+		if err := s.sock.blink(p.outgoing, blindness); err != nil {
 			return err
 		}
 	}
 }
+
+func newPace() *rate.Limiter { return rate.NewLimiter(packetsPerSecond, packetsAtOnce) }
 
 // follow takes what is new about the link, and says which addresses have gone that had been asked about. A question for an
 // address that is new is put off until due.

@@ -219,9 +219,14 @@ func (o *Observer) tryAgain(at time.Time) {
 
 // observe opens a station on a link, or tells the one that is there what is new.
 func (o *Observer) observe(ctx context.Context, l uplink.Observed, now time.Time) error {
+	mac, _ := canAsk(l.MAC)
 	s, ok := o.stations[l.Index]
-	if !ok {
-		sock, err := openSocket(l.Index)
+	if ok {
+		if err := s.sock.follow(mac); err != nil {
+			return err
+		}
+	} else {
+		sock, err := openSocket(l.Index, mac)
 		if err != nil {
 			return err
 		}
@@ -266,7 +271,7 @@ func (o *Observer) ask(now time.Time) {
 
 // read takes what comes to a station until its socket ends.
 func (o *Observer) read(ctx context.Context, s *station) {
-	err := s.listen(ctx, func(ev lease.Event) { o.take(ctx, ev) })
+	err := s.listen(func(ev lease.Event) { o.take(ctx, ev) })
 	if ctx.Err() != nil || s.ended.Load() {
 		return
 	}

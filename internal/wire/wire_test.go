@@ -19,7 +19,7 @@ import (
 	"github.com/uplinkd/uplinkd/internal/uplink"
 )
 
-// TestClientWithoutHook: what a client got is known without its doing, and what it gives back too.
+// TestClientWithoutHook: what a client got is known without its doing; that it gives it back has the kernel looked at.
 func TestClientWithoutHook(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, nil).run().watch()
@@ -36,7 +36,7 @@ func TestClientWithoutHook(t *testing.T) {
 
 	b.knowsRouter() // the client's address goes at once, and with it what waits for ARP
 	testnet.Must(t, client.Release())
-	b.eventually(bound, other, "remove wan0 192.0.2.10")
+	b.eventually(bound, other, "resync wan0 []")
 }
 
 // knowsRouter tells the host the router's hardware address.
