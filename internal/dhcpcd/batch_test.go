@@ -48,12 +48,12 @@ func TestOwnLinkOnly(t *testing.T) {
 			t.Errorf("%q may speak for dhcpcd on %q", c.instance, c.link)
 		}
 	}
-	b := newBench(t)
 	for _, socket := range []string{"wan1-4.sock", "wan1.unpriv.sock"} {
+		b := newBench(t) // of two instances that say the same, the one that was asked first may come last, and counts no more
 		b.start(socket, bound("wan0", "192.0.2.66", "192.0.2.66"), bound("wan1", "198.51.100.7", "198.51.100.1"))
+		b.run()
+		b.expect(second)
 	}
-	b.run()
-	b.expect(second, second)
 }
 
 // TestPace: a dhcpcd that never stops talking is read no faster than the pace, and nothing of it is lost; nor does a new
