@@ -26,10 +26,11 @@ const patience = 10 * time.Second
 // bench is a server in a directory of its own, with a handler that writes down what it gets.
 type bench struct {
 	*Server
-	t    *testing.T
-	dir  string
-	log  *observer.ObservedLogs
-	stop func() // ends Run and waits for it
+	t      *testing.T
+	dir    string
+	log    *observer.ObservedLogs
+	cancel func() // ends Run
+	stop   func() // does so and waits for it
 
 	mu     sync.Mutex
 	events []string
@@ -91,6 +92,7 @@ func short(ev lease.Event) string {
 
 func (b *bench) run() *bench {
 	ctx, cancel := context.WithCancel(context.Background())
+	b.cancel = cancel
 	done := make(chan error, 1)
 	go func() { done <- b.Run(ctx) }()
 	b.stop = sync.OnceFunc(func() {

@@ -85,20 +85,16 @@ func (s *Server) admit(c net.Conn) (p peer, leave func(), err error) {
 
 // outcome waits for what became of an event.
 func (s *Server) outcome(ctx context.Context, done <-chan error) (reply hookwire.Reply, ok bool) {
-	timer := time.NewTimer(s.cfg.ReplyTimeout)
-	defer timer.Stop()
-	select {
-	case err := <-done:
-		if err != nil && ctx.Err() != nil {
-			return reply, false // it failed because the daemon stops
-		}
-		if err != nil {
-			return hookwire.Reply{Text: err.Error()}, true
-		}
-		return hookwire.Reply{OK: true}, true
-	case <-timer.C:
+	patience, cancel := context.WithTimeout(ctx, s.cfg.ReplyTimeout)
+	defer cancel()
+	dealt, err := outcomeOf(patience, done)
+	switch {
+	case ctx.Err() != nil && (!dealt || err != nil):
+		return reply, false // not at all, or it failed because the daemon stops
+	case !dealt:
 		return hookwire.Reply{Text: "not done yet"}, true
-	case <-ctx.Done():
-		return reply, false
+	case err != nil:
+		return hookwire.Reply{Text: err.Error()}, true
 	}
+	return hookwire.Reply{OK: true}, true
 }

@@ -1,6 +1,7 @@
 package hookserver
 
 import (
+	"fmt"
 	"net/netip"
 	"testing"
 
@@ -79,5 +80,51 @@ func TestStopBeforeTheSpoolIsEmpty(t *testing.T) {
 		if ev != "7 bind 192.0.2.1" {
 			t.Errorf("a newer message counted before the one that is left: %q", b.got())
 		}
+	}
+}
+
+// TestStopOverAnswers: a daemon that stops while the outcomes of the spool are there leaves none of those files: the next one,
+// which knows of nothing newer, would hand on old words once more.
+func TestStopOverAnswers(t *testing.T) {
+	const messages = 16 // each is a chance for a stop to come first
+	b := newBench(t, nil)
+	for n := range messages {
+		b.put(message(7, int64(n+1), "BOUND", fmt.Sprintf("192.0.2.%d", n+1)))
+	}
+	b.answer = func(ev lease.Event) <-chan error {
+		if ev.Lease.Address == netip.MustParseAddr(fmt.Sprintf("192.0.2.%d", messages)) {
+			b.cancel()
+		}
+		return closed()
+	}
+	b.run()
+	b.stop()
+	if got := b.got(); len(got) != messages {
+		t.Errorf("handed on: %q", got)
+	}
+	if l := b.left(); len(l) > 0 {
+		t.Errorf("left in the spool: %q", l)
+	}
+}
+
+// TestStopBetweenAnswers: what follows a message that has not been dealt with stays behind it, though its own outcome is there.
+func TestStopBetweenAnswers(t *testing.T) {
+	b := newBench(t, nil)
+	for n := range 3 {
+		b.put(message(7, int64(n+1), "BOUND", fmt.Sprintf("192.0.2.%d", n+1)))
+	}
+	b.answer = func(ev lease.Event) <-chan error {
+		switch ev.Lease.Address.As4()[3] {
+		case 2:
+			return make(chan error) // it takes longer than the daemon has
+		case 3:
+			b.cancel()
+		}
+		return closed()
+	}
+	b.run()
+	b.stop()
+	if l := b.left(); len(l) != 2 {
+		t.Errorf("left in the spool: %q, want the second message and the third", l)
 	}
 }

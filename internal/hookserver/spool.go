@@ -65,22 +65,36 @@ func (s *Server) drainFirst(ctx context.Context) {
 }
 
 // settle waits for the outcomes and removes the files. What failed has been tried: to keep it would be to try it for ever.
+//
+// Where ctx ends first, what has not been dealt with stays for the next daemon, and all that came after it: that one
+// remembers nothing newer. What has been dealt with goes all the same, or the next daemon would take it for news.
 func (s *Server) settle(ctx context.Context, root *os.Root, pending []taken) error {
 	for _, t := range pending {
-		select {
-		case err := <-t.done:
-			if err != nil && ctx.Err() != nil {
-				return ctx.Err()
-			}
-			if err != nil {
-				s.warn("a message of the spool failed", zap.Error(err))
-			}
-			s.removeSpooled(root, t.name)
-		case <-ctx.Done():
+		dealt, err := outcomeOf(ctx, t.done)
+		if !dealt || err != nil && ctx.Err() != nil { // not at all, or it failed because the daemon stops
 			return ctx.Err()
 		}
+		if err != nil {
+			s.warn("a message of the spool failed", zap.Error(err))
+		}
+		s.removeSpooled(root, t.name)
 	}
 	return nil
+}
+
+// outcomeOf waits for an outcome until ctx is done. One that is there by then counts.
+func outcomeOf(ctx context.Context, done <-chan error) (dealt bool, err error) {
+	select {
+	case err = <-done:
+		return true, err
+	case <-ctx.Done():
+	}
+	select {
+	case err = <-done:
+		return true, err
+	default:
+		return false, nil
+	}
 }
 
 func (s *Server) removeSpooled(root *os.Root, name string) {
