@@ -28,10 +28,17 @@ type Route struct {
 	Gateway netip.Addr   `json:"gateway"`
 }
 
-// Lease is what a client said about one address of a link. It says nothing about whether the address is there.
+// Lease is what a client said about one address of a link, or about one prefix. It says nothing about whether the address is
+// there.
 type Lease struct {
-	Source  Source       `json:"source"`
-	Address netip.Addr   `json:"address"`
+	Source  Source     `json:"source"`
+	Address netip.Addr `json:"address"`
+	// Prefix is what the lease is about in place of one address, where it is valid; Address is its first one then, for who
+	// asks which lease it is. A router announced it for the link (RFC 4861 section 4.6.2), and is in Routers.
+	Prefix netip.Prefix `json:"prefix,omitzero"`
+	// Delegated says that the prefix is for the networks behind the host instead (RFC 8415 section 21.22).
+	Delegated bool `json:"delegated,omitzero"`
+
 	Bits    int          `json:"bits"`             // prefix length by the client's word; -1 where it gave none. Information only.
 	Peer    netip.Addr   `json:"peer,omitzero"`    // the other end of a point-to-point link
 	Routers []netip.Addr `json:"routers,omitzero"` // the router option (RFC 2132 section 3.5), less what can be no gateway

@@ -283,6 +283,8 @@ func checkLease(l lease.Lease) error {
 	switch {
 	case len(l.Routers) > maxList || len(l.DNS) > maxList || len(l.Classless) > maxList:
 		return fmt.Errorf("more than %d elements in a list of the lease", maxList)
+	case l.Prefix.IsValid() && (l.Prefix != l.Prefix.Masked() || l.Prefix.Addr() != l.Address), l.Delegated && !l.Prefix.IsValid():
+		return fmt.Errorf("prefix %q", shorten(l.Prefix.String()))
 	case l.Bits < -1 || l.Bits > l.Address.BitLen():
 		return fmt.Errorf("prefix length %d", l.Bits)
 	case l.Lifetime < 0 && l.Lifetime != lease.Infinite:

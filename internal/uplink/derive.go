@@ -42,7 +42,9 @@ type deriver struct {
 	in        Input
 	links     []rpdb.Link // by ifindex
 	addresses map[int][]rpdb.Address
-	leases    map[int][]Lease
+	leases    map[int][]Lease // about addresses
+	announced map[int][]Lease // about prefixes, by routers
+	delegated map[int][]Lease // about prefixes, by DHCPv6 servers
 	held      map[heldKey]Held
 	own       map[netip.Addr]bool // every address of the host
 	count     map[netip.Addr]int  // on how many links it is
@@ -58,6 +60,8 @@ func newDeriver(in Input) *deriver {
 		links:     slices.Clone(in.Snapshot.Links),
 		addresses: make(map[int][]rpdb.Address),
 		leases:    make(map[int][]Lease),
+		announced: make(map[int][]Lease),
+		delegated: make(map[int][]Lease),
 		held:      make(map[heldKey]Held),
 		own:       make(map[netip.Addr]bool),
 		count:     make(map[netip.Addr]int),
@@ -90,7 +94,14 @@ func (d *deriver) sortLeases() {
 				l.Address, l.Source, rpdb.Printable(link.Name)))
 			continue
 		}
-		d.leases[l.Link] = append(d.leases[l.Link], l)
+		to := d.leases
+		switch {
+		case l.Delegated:
+			to = d.delegated
+		case l.Prefix.IsValid():
+			to = d.announced
+		}
+		to[l.Link] = append(to[l.Link], l)
 	}
 	slices.Sort(d.problems)
 }
