@@ -42,6 +42,19 @@ const (
 	ifNameSize    = 16
 )
 
+// linkIndexBy is linkIndex, and 0 where the kernel does not say it by the deadline. It answers under its RTNL lock, which others
+// may hold for as long as it takes to end a network namespace, and no timeout of a socket's ends that wait.
+func linkIndexBy(name string, deadline time.Time) int {
+	found := make(chan int, 1)
+	go func() { found <- linkIndex(name) }()
+	select {
+	case index := <-found:
+		return index
+	case <-time.After(time.Until(deadline)):
+		return 0
+	}
+}
+
 // linkIndex is the ifindex of a link by its name or alternative name, 0 where there is none. It asks rtnetlink, not
 // SIOCGIFINDEX: for a link that is gone (ppp0 at ip-down) that one makes the kernel start modprobe.
 func linkIndex(name string) int {
@@ -54,11 +67,12 @@ func linkIndex(name string) int {
 		return 0
 	}
 	defer syscall.Close(fd)
-	c := conn{fd: fd, deadline: time.Now().Add(talkLimit / 4)}
+	c := conn{fd: fd, deadline: time.Now().Add(limit)}
 	if err := c.send(linkRequest(name)); err != nil {
 		return 0
 	}
-	// Of the answer the first bytes do: the kernel cuts the rest off.
+	// The answer is there when the request has been sent, however long that took. Its first bytes do: the kernel cuts the rest off.
+	c.deadline = time.Now().Add(limit)
 	var answer struct {
 		syscall.NlMsghdr
 		syscall.IfInfomsg

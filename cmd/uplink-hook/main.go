@@ -99,10 +99,11 @@ func (h *hook) try(args []string) error {
 	if m.Idle() {
 		return nil
 	}
-	m.Index = linkIndex(m.Interface)
-	m.NetNS = netNS()
+	deadline := time.Now().Add(h.talkLimit)
 	m.Stamp = stamp()
-	return h.deliver(m)
+	m.NetNS = netNS()
+	m.Index = linkIndexBy(m.Interface, deadline.Add(-h.talkLimit/2))
+	return h.deliver(m, deadline)
 }
 
 // options takes the options off the front: what follows the client's name is the client's. It says whether all is done.
@@ -130,13 +131,13 @@ func (h *hook) options(args []string) (rest []string, done bool, err error) {
 	return args, false, nil
 }
 
-// deliver brings the message to the daemon, or into the spool where there is none.
-func (h *hook) deliver(m hookwire.Message) error {
+// deliver brings the message to the daemon, or into the spool where that has not answered by the deadline.
+func (h *hook) deliver(m hookwire.Message, deadline time.Time) error {
 	b, err := m.Encode()
 	if err != nil {
 		return err
 	}
-	reply, err := talk(filepath.Join(h.runtimeDir, hookwire.SocketName), b, time.Now().Add(h.talkLimit))
+	reply, err := talk(filepath.Join(h.runtimeDir, hookwire.SocketName), b, deadline)
 	switch {
 	case err != nil:
 		// Without an answer in time, too: the daemon has the message and goes on without us, unless it is stopped before it
