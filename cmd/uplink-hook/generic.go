@@ -15,8 +15,9 @@ import (
 )
 
 const genericUsage = `Usage: uplink-hook generic --interface IF --address ADDR[/LEN] [OPTION...]
-       uplink-hook generic --interface IF --remove [--address ADDR]
-                           [--source NAME]
+       uplink-hook generic --interface IF --delegated PREFIX [OPTION...]
+       uplink-hook generic --interface IF --remove [--address ADDR |
+                           --delegated PREFIX] [--source NAME]
 
 Tells uplinkd what any client knows of an address, for a client without hooks of
 its own in uplinkd. A second call for the same address replaces the first. The
@@ -26,6 +27,8 @@ terminal.
 
   --interface IF     the link, by its name
   --address ADDR     the address, IPv4 or IPv6, with or without /LEN
+  --delegated PREFIX a prefix for the networks behind this host, instead of an
+                     address: what comes from it leaves by the link
   --gateway GW       a gateway, the best one first; may be given again
   --dns SERVER       a name server; may be given again
   --mtu BYTES        576 to 9216
@@ -34,7 +37,8 @@ terminal.
                      used as far as classless_routes allows; may be given again
   --source NAME      tells several clients of one link apart: 1 to 15 of a-z,
                      0-9 and -
-  --remove           the address is over; without --address, all of the source
+  --remove           the address or prefix is over; without one, all of the
+                     source
 
 Each is also taken as --option=value. At most %d arguments are taken.
 `
@@ -64,6 +68,10 @@ func checkValue(option, value string) error {
 	case "--gateway", "--dns":
 		if _, err := netip.ParseAddr(value); err != nil {
 			return errors.New("not an address")
+		}
+	case "--delegated":
+		if _, err := netip.ParsePrefix(value); err != nil {
+			return errors.New("not a prefix")
 		}
 	case "--route":
 		dst, gw, _ := strings.Cut(value, ",")

@@ -52,6 +52,7 @@ func TestGenericMistakes(t *testing.T) {
 		"--interface wan0 --lifetime=1h":         `generic: --lifetime "1h": not a number`,
 		"--interface wan0 --address 192.0.2/24":  `generic: --address "192.0.2/24": not an address`,
 		"--interface wan0 --gateway 192.0.2.256": `generic: --gateway "192.0.2.256": not an address`,
+		"--interface wan0 --delegated 2001:db8:": `generic: --delegated "2001:db8:": not a prefix`,
 		"--interface wan0 --dns=\x1b[2J":         `generic: --dns "\x1b[2J": not an address`,
 		"--interface wan0 --route=10.0.0.0/8":    `generic: --route "10.0.0.0/8": not in the form PREFIX,GATEWAY`,
 		"--interface wan0 --route=10.0.0.0/8,x":  `generic: --route "10.0.0.0/8,x": not in the form PREFIX,GATEWAY`,

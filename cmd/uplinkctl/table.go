@@ -24,11 +24,18 @@ func table(st control.Status) string {
 	for _, p := range st.Problems {
 		wrap(&b, "! ", p)
 	}
+	for _, n := range st.Notes {
+		wrap(&b, "note: ", n)
+	}
 	if st.LastError != "" {
 		wrap(&b, "! ", "the last reconciliation failed: "+st.LastError)
 	}
 	if st.Drift > 0 {
 		wrap(&b, "", fmt.Sprintf("Repaired after other programs: %d times (the log says what).", st.Drift))
+	}
+	if st.Filtered > 0 {
+		wrap(&b, "", fmt.Sprintf("Dropped by the reverse path filter (rp_filter 1) since the boot: %d packets from sources whose answer would leave by "+
+			"another link. net.ipv4.conf.all.log_martians=1 has the kernel log them.", st.Filtered))
 	}
 	return b.String()
 }
@@ -73,8 +80,14 @@ func writeUplinks(b *strings.Builder, uplinks []control.Uplink) {
 			place(b, cells...)
 			cells = nil
 		}
+		for _, p := range u.Delegated {
+			wrap(b, "  ", "delegated: "+rpdb.Printable(p.String()))
+		}
 		for _, p := range u.Problems {
 			wrap(b, "  ! ", p)
+		}
+		for _, n := range u.Notes {
+			wrap(b, "  note: ", n)
 		}
 	}
 }

@@ -23,6 +23,10 @@ func genStatus(t *rapid.T) control.Status {
 		u := control.Uplink{
 			Name: text.Draw(t, "name"), Interface: text.Draw(t, "interface"), State: text.Draw(t, "state"),
 			Table: rapid.Uint32().Draw(t, "table"), Problems: rapid.SliceOfN(text, 0, 2).Draw(t, "problems"),
+			Notes: rapid.SliceOfN(text, 0, 2).Draw(t, "notes"),
+		}
+		for range rapid.IntRange(0, 2).Draw(t, "delegated") {
+			u.Delegated = append(u.Delegated, netip.PrefixFrom(addr.Draw(t, "prefix"), rapid.IntRange(0, 128).Draw(t, "bits")))
 		}
 		for range rapid.IntRange(0, 3).Draw(t, "addresses") {
 			a := control.Address{Address: addr.Draw(t, "address"), Bits: 128}
@@ -40,6 +44,7 @@ func genStatus(t *rapid.T) control.Status {
 	return control.Status{
 		Uplinks: rapid.SliceOfN(uplink, 0, 4).Draw(t, "uplinks"), Problems: rapid.SliceOfN(text, 0, 2).Draw(t, "problems"),
 		LastError: text.Draw(t, "last error"), Suspended: rapid.Bool().Draw(t, "suspended"), Drift: rapid.Uint64().Draw(t, "drift"),
+		Notes: rapid.SliceOfN(text, 0, 2).Draw(t, "notes"), Filtered: rapid.Uint64().Draw(t, "filtered"),
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"maps"
+	"slices"
 	"time"
 
 	"go.uber.org/zap"
@@ -49,7 +50,7 @@ type Names interface {
 	Remove() error
 }
 
-// Options are what New needs. Names, Complete, Announce and Observe may be nil.
+// Options are what New needs. Names, Complete, Announce, Observe and Boottime may be nil.
 type Options struct {
 	Kernel Kernel
 	Store  Store
@@ -65,6 +66,8 @@ type Options struct {
 	// Observe is told which links' DHCP messages are wanted: all of them each time, after the first look and whenever they
 	// change. It must not block.
 	Observe func(links []uplink.Observed)
+	// Boottime is CLOCK_BOOTTIME, for the age of leases; 0: it cannot be read. nil: the wall clock has to do.
+	Boottime func() time.Duration
 }
 
 // Agent owns the state of the daemon. Its exported methods may be called from any goroutine, but for Learn and Suspend.
@@ -79,6 +82,7 @@ type Agent struct {
 	announce func(string)
 	observer func([]uplink.Observed) // nil: nobody wants to know
 	complete <-chan struct{}         // nil once it has been closed
+	boottime func() time.Duration
 
 	// All below belongs to the goroutine of Run.
 	cfg       config.Config
@@ -86,6 +90,7 @@ type Agent struct {
 	book      book
 	ages      uplink.Ages
 	held      []uplink.Held
+	settings  []state.Setting // those of links that we wrote
 	tables    map[string]uint32
 	seq       uint64 // counts what is new
 	unseen    uint64 // the age of what the next look sees first: clients set routes before they call their hook
@@ -99,9 +104,11 @@ type Agent struct {
 	pace    pace
 	drift   *rate.Limiter
 	stats   Stats
-	known   map[string]bool   // problems that there are still; true: they have been logged
-	lines   *rate.Limiter     // of problems: their texts hold a stranger's addresses, which may be others each time
-	unsaid  int               // the lines that it suppressed since the last
+	known   map[string]bool      // problems that there are still; true: they have been logged
+	lines   *rate.Limiter        // of problems: their texts hold a stranger's addresses, which may be others each time
+	unsaid  int                  // the lines that it suppressed since the last
+	told    map[string]time.Time // what was logged of problems and errors in the last minute, and when
+	news    news
 	failing map[string]bool   // errors that have been logged since the last look without any
 	named   map[uint32]string // the table names that are published; nil: not known
 	pruned  bool              // there was a look that could remove: from then on a difference is somebody's doing
@@ -109,6 +116,7 @@ type Agent struct {
 	unsaved bool              // the last attempt to keep the state failed
 	waiting []call
 
+	unfiltered uint64                    // packets that the reverse path filter had dropped before the first look
 	observed   []uplink.Observed         // as the observer was told; nil: not yet
 	complaints map[string]map[int]string // see Complain
 }
@@ -130,17 +138,21 @@ func New(o Options) *Agent {
 		calls: make(chan call), ready: make(chan struct{}), complete: o.Complete, announce: o.Announce, observer: o.Observe,
 		owners: []uint8{o.Config.Protocol},
 		tables: maps.Clone(o.State.Tables), saved: o.State,
-		drift: rate.NewLimiter(rate.Every(driftBack), driftRush), lines: rate.NewLimiter(rate.Every(lineBack), lineRush),
-		known: make(map[string]bool), failing: make(map[string]bool), complaints: make(map[string]map[int]string),
+		drift: newDrift(), boottime: o.Boottime, lines: rate.NewLimiter(rate.Every(lineBack), lineRush),
+		known: make(map[string]bool), failing: make(map[string]bool), told: make(map[string]time.Time), news: newNews(), complaints: make(map[string]map[int]string),
 	}
 	if a.announce == nil {
 		a.announce = func(string) {}
+	}
+	if a.boottime == nil {
+		a.boottime = func() time.Duration { return 0 }
 	}
 	if p := o.State.Protocol; p != 0 && p != o.Config.Protocol {
 		a.owners = append(a.owners, p)
 	}
 	a.book.load(o.State.Leases)
 	a.held = loadHeld(o.State.Held)
+	a.settings = slices.Clone(o.State.Settings)
 	a.restore(o.State)
 	return a
 }

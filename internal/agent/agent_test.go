@@ -96,6 +96,8 @@ type bench struct {
 	logs   *observer.ObservedLogs
 	agent  *agent.Agent
 	stop   func()
+
+	boottime func() time.Duration // nil: there is none
 }
 
 func newBench(t *testing.T) *bench {
@@ -108,7 +110,7 @@ func (b *bench) make() *bench {
 	core, logs := observer.New(zap.InfoLevel)
 	b.logs = logs
 	b.agent = agent.New(agent.Options{
-		Kernel: b.kernel, Store: b.disk, State: b.disk.load(), Config: config.Default(), Log: zap.New(core),
+		Kernel: b.kernel, Store: b.disk, State: b.disk.load(), Config: config.Default(), Log: zap.New(core), Boottime: b.boottime,
 	})
 	return b
 }

@@ -52,12 +52,12 @@ func sameClient(a, b state.StoredLease) bool {
 
 // superseded drops the leases that a later one of the same client has taken the place of, and returns them. It has when its
 // own address is on the link and the old one is not: a word about an address that never comes takes down nothing, and two
-// clients of one kind on a link have a lease each.
+// clients of one kind on a link have a lease each. A prefix is no address's successor, nor has one.
 func (b *book) superseded(s *rpdb.Snapshot) []state.StoredLease {
 	old := make(map[int]bool)
 	for i, l := range b.leases {
 		for _, later := range b.leases[i+1:] {
-			if later.Sole && sameClient(l, later) && hasAddress(s, later.Index, later.Lease.Address) &&
+			if later.Sole && sameClient(l, later) && !l.Lease.Prefix.IsValid() && hasAddress(s, later.Index, later.Lease.Address) &&
 				!hasAddress(s, l.Index, l.Lease.Address) {
 				old[i] = true
 			}
@@ -139,27 +139,27 @@ func (b *book) remove(match func(state.StoredLease) bool) []state.StoredLease {
 
 // follow drops the leases of links that are gone, and of addresses that never came or went long ago without a word; it
 // follows links to their new names.
-func (b *book) follow(s *rpdb.Snapshot, now time.Time) {
+func (b *book) follow(s *rpdb.Snapshot, now moment) {
 	for i := range b.leases {
 		l := &b.leases[i]
 		if link, ok := s.Link(l.Index); ok {
 			l.Interface = link.Name
 		}
-		l.Seen = l.Seen || hasAddress(s, l.Index, l.Lease.Address)
+		l.Seen = l.Seen || inUse(s, *l)
 	}
 	b.remove(func(l state.StoredLease) bool {
 		_, there := s.Link(l.Index)
-		return !there || expired(l, now) && (!hasAddress(s, l.Index, l.Lease.Address) || !b.followed && isDhclient(l) && permanent(s, l))
+		return !there || expired(l, now) && (l.Lease.Delegated || !inUse(s, l) || !b.followed && isDhclient(l) && permanent(s, l))
 	})
 	b.followed = true
 }
 
 // expired says that the client should have renewed the lease by now. It matters only where the address is gone too:
-// clocks jump, and the kernel's own lifetime of the address is the better word.
-func expired(l state.StoredLease, now time.Time) bool {
+// the kernel's own lifetime of the address is the better word.
+func expired(l state.StoredLease, now moment) bool {
 	const shortest = 30 * time.Second
 	life := l.Lease.Lifetime
-	return life > 0 && now.After(l.Received.Add(max(life, shortest)))
+	return life > 0 && age(l, now) > max(life, shortest)
 }
 
 // isDhclient: its script gives an address the lifetime of the lease. Without one, the address is not that of a lease that ran
@@ -171,6 +171,17 @@ func isDhclient(l state.StoredLease) bool {
 func permanent(s *rpdb.Snapshot, l state.StoredLease) bool {
 	return slices.ContainsFunc(s.Addresses, func(a rpdb.Address) bool {
 		return a.Link == l.Index && a.Prefix.Addr() == l.Lease.Address && a.Permanent
+	})
+}
+
+// inUse says whether the host has what a lease is about: its address, or one in its prefix. A delegated prefix is for other links
+// than the one that it came by; those addresses stay where the provider has taken it back, so its own lifetime ends it.
+func inUse(s *rpdb.Snapshot, l state.StoredLease) bool {
+	if !l.Lease.Prefix.IsValid() {
+		return hasAddress(s, l.Index, l.Lease.Address)
+	}
+	return slices.ContainsFunc(s.Addresses, func(a rpdb.Address) bool {
+		return l.Lease.Prefix.Contains(a.Prefix.Addr()) && (a.Link == l.Index) != l.Lease.Delegated
 	})
 }
 
@@ -238,7 +249,10 @@ func (a *Agent) learnLease(ev lease.Event, word lease.Lease) error {
 		return fmt.Errorf("lease of %s by %s on %s does not count: that is no tunnel", word.Address, word.Source, rpdb.Printable(link.Name))
 	}
 	a.seq++
-	l := state.StoredLease{Index: index, Interface: ev.Interface, Seq: a.seq, Received: time.Now(), Lease: word, Problems: ev.Problems}
+	now := a.now()
+	l := state.StoredLease{
+		Index: index, Interface: ev.Interface, Seq: a.seq, Received: now.wall, Boottime: now.boot, Lease: word, Problems: ev.Problems,
+	}
 	prev, _ := a.book.find(l)
 	l.Lease, l.Sole = ev.Over(prev.Lease, word), ev.Sole
 	a.book.bind(l)

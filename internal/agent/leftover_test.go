@@ -35,9 +35,9 @@ func TestLeaseThatRanOutUnseen(t *testing.T) {
 		var b book
 		b.load([]state.StoredLease{l})
 		if c.looks > 1 {
-			b.follow(&s, now)
+			b.follow(&s, moment{wall: now})
 		}
-		b.follow(&s, now.Add(time.Hour))
+		b.follow(&s, moment{wall: now.Add(time.Hour)})
 		if len(b.leases) != c.left {
 			t.Errorf("%s: %d leases left, want %d", c.name, len(b.leases), c.left)
 		}

@@ -34,13 +34,14 @@ func (a *Agent) look(ctx context.Context) (outcome, error) {
 		return outcome{}, fmt.Errorf("read the kernel's state: %w", err)
 	}
 	a.snap = snap
+	a.recall()
 	view := a.derive()
 	planned := a.plan(view)
 	desired := planned.State()
-	ops, conflicts := rpdb.Diff(desired, &snap, a.owners...)
+	ops, conflicts := rpdb.Diff(desired, &a.snap, a.owners...)
 	view.Problems = append(view.Problems, a.strangers(view.Uplinks, conflicts)...)
 	if a.complete != nil {
-		ops = slices.DeleteFunc(ops, func(o rpdb.Op) bool { return o.Verb == rpdb.DelRule || o.Verb == rpdb.DelRoute })
+		ops = slices.DeleteFunc(ops, func(o rpdb.Op) bool { return o.Verb.Removes() })
 	}
 	drifted := a.isDrift(desired, ops, hints)
 	if drifted && !a.drift.Allow() {
@@ -48,16 +49,19 @@ func (a *Agent) look(ctx context.Context) (outcome, error) {
 		return outcome{postponed: driftBack}, nil
 	}
 	a.desired = desired
+	a.note(ops, desired)
 	a.persist()
-	failed := a.apply(ctx, ops)
+	failed := a.carryOut(ctx, ops)
+	done := len(ops) - len(failed)
 	byLink := a.blame(&view, planned, ops, failed)
+	a.settle(&view, ops, failed)
 	a.complain(&view)
 	a.report(view, hints, ops, drifted)
 	a.view = view
 	a.publish()
 	a.observe(view)
 	a.finish(len(failed) == 0)
-	return outcome{changed: len(ops) > 0, failed: byLink}, errors.Join(slices.Collect(maps.Values(failed))...)
+	return outcome{changed: done > 0, failed: byLink}, errors.Join(slices.Collect(maps.Values(failed))...)
 }
 
 // finish notes that a look came to its end, and whether the kernel refused nothing.
@@ -76,13 +80,14 @@ func (a *Agent) finish(whole bool) {
 
 // derive finds the uplinks of the present snapshot and remembers what the next look needs.
 func (a *Agent) derive() uplink.View {
-	a.book.follow(&a.snap, time.Now())
+	a.book.follow(&a.snap, a.now())
 	a.forget(a.book.superseded(&a.snap))
 	a.ages = a.ages.Observe(&a.snap, a.unseen)
 	a.seq++
 	a.unseen = a.seq
 	in := uplink.Input{
 		Snapshot: &a.snap, Leases: a.book.words(), Ages: a.ages, Held: a.held, Config: a.cfg, Tables: a.tables,
+		CatchAlls: a.view.CatchAlls, Filtered: a.filtered(),
 	}
 	view := uplink.Derive(in)
 	a.tables = uplink.Assign(view.Uplinks, a.tables, in)
@@ -165,7 +170,9 @@ func (a *Agent) blame(v *uplink.View, planned plan.Plan, ops []rpdb.Op, failed m
 			if u := &v.Uplinks[j]; u.Name == name {
 				u.State = uplink.Degraded
 				u.Problems = append(u.Problems, failed[i].Error())
-				byLink[u.Link.Index] = failed[i]
+				if !ops[i].Verb.Sets() {
+					byLink[u.Link.Index] = failed[i]
+				}
 			}
 		}
 	}
@@ -176,6 +183,8 @@ func (a *Agent) opText(o rpdb.Op) string {
 	switch o.Verb {
 	case rpdb.AddRule, rpdb.DelRule:
 		return o.Rule.String()
+	case rpdb.SetSetting, rpdb.PutBack:
+		return o.Setting.Text(a.snap.LinkName)
 	}
 	return o.Route.Text(a.snap.LinkName)
 }
@@ -188,6 +197,7 @@ func (a *Agent) persist() {
 	s.Leases = slices.Clone(a.book.leases)
 	s.Held = storeHeld(a.held, &a.snap)
 	s.Routes = storeAges(a.ages)
+	s.Settings = slices.Clone(a.settings)
 	err := a.store.Save(s)
 	if err != nil && !a.unsaved {
 		a.log.Error("the state is not kept: a restart now would forget leases", zap.Error(err))

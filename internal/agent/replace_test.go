@@ -88,16 +88,16 @@ func TestReplace(t *testing.T) {
 		b.must(b.replace("nm"))
 		b.wantBook("dhcpcd6 2001:db8::1 [fe80::1]")
 		b.wantDefaults("fe80::1")
-		b.wantFences("192.0.2.10", "198.51.100.20", "2001:db8::1")
+		b.wantFences("192.0.2.10", "198.51.100.20", "2001:db8::/64")
 
 		b.must(b.removeAll("other"), b.removeAll("dhcpcd"))
-		b.wantFences("192.0.2.10", "198.51.100.20", "2001:db8::1")
+		b.wantFences("192.0.2.10", "198.51.100.20", "2001:db8::/64")
 		b.stop() // the memory of whose they were outlives a restart
 		b.start()
 		<-b.agent.Ready()
-		b.wantFences("192.0.2.10", "198.51.100.20", "2001:db8::1")
+		b.wantFences("192.0.2.10", "198.51.100.20", "2001:db8::/64")
 		b.must(b.removeAll("nm"))
-		b.wantFences("2001:db8::1")
+		b.wantFences("2001:db8::/64")
 		b.must(b.removeAll("dhcpcd6"))
 		b.wantRules(0)
 	})
@@ -108,7 +108,7 @@ func (b *bench) wantFences(want ...string) {
 	var got []string
 	for _, r := range b.kernel.rules() {
 		if r.Action == rpdb.ActUnreachable {
-			got = append(got, r.Src.Addr().String())
+			got = append(got, strings.TrimSuffix(r.Src.String(), "/32"))
 		}
 	}
 	slices.Sort(got)
@@ -205,7 +205,7 @@ func TestRefusedRouterOfRA(t *testing.T) {
 		b.wantDefaults("fe80::1")
 		b.must(b.replace("dhcpcd-ra", "2001:db8::1")) // no word about a router: for IPv6 that says nothing
 		b.wantDefaults()
-		b.wantFences("2001:db8::1")
+		b.wantFences("2001:db8::/64")
 	})
 }
 

@@ -33,6 +33,14 @@ func gatewaysField(u uplink.Uplink) zap.Field {
 	return zap.Strings("gateways", gs)
 }
 
+// delegatedField is left out where there are none, as nearly everywhere.
+func delegatedField(u uplink.Uplink) zap.Field {
+	if len(u.Delegated) == 0 {
+		return zap.Skip()
+	}
+	return zap.Stringers("delegated", u.Delegated)
+}
+
 // routesField is left out where there are none, as nearly everywhere.
 func routesField(u uplink.Uplink) zap.Field {
 	if len(u.Routes) == 0 {
@@ -60,7 +68,7 @@ func (a *Agent) isDrift(desired rpdb.State, ops []rpdb.Op, hints rpdb.Event) boo
 }
 
 func sameState(a, b rpdb.State) bool {
-	return slices.Equal(a.Rules, b.Rules) && slices.Equal(a.Routes, b.Routes)
+	return slices.Equal(a.Rules, b.Rules) && slices.Equal(a.Routes, b.Routes) && slices.Equal(a.Settings, b.Settings)
 }
 
 // report logs what changed since the last look, each thing once.
@@ -75,24 +83,6 @@ func (a *Agent) report(v uplink.View, hints rpdb.Event, ops []rpdb.Op, drifted b
 	}
 	a.reportUplinks(v.Uplinks)
 	a.reportProblems(v)
-}
-
-func (a *Agent) reportUplinks(now []uplink.Uplink) {
-	if text := census(now); a.stats.Looks == 0 || text != census(a.view.Uplinks) {
-		a.announce(text)
-	}
-	for _, u := range now {
-		i := slices.IndexFunc(a.view.Uplinks, func(o uplink.Uplink) bool { return o.Name == u.Name })
-		if i >= 0 && summary(a.view.Uplinks[i]) == summary(u) {
-			continue
-		}
-		a.log.Info("uplink "+string(u.State), uplinkField(u), linkField(u.Link.Name), zap.Uint32("table", u.Table), addressesField(u), gatewaysField(u), routesField(u))
-	}
-	for _, o := range a.view.Uplinks {
-		if !slices.ContainsFunc(now, func(u uplink.Uplink) bool { return u.Name == o.Name }) {
-			a.log.Info("uplink gone", uplinkField(o), linkField(o.Link.Name), zap.Uint32("table", o.Table))
-		}
-	}
 }
 
 // census is the uplinks in a line: "2 uplinks, 1 degraded".
@@ -115,49 +105,57 @@ func census(us []uplink.Uplink) string {
 
 // summary is what is worth a log line when it changes.
 func summary(u uplink.Uplink) string {
-	return fmt.Sprint(u.State, u.Table, u.Link.Index, u.Addresses, u.Gateways, u.Routes)
+	return fmt.Sprint(u.State, u.Table, u.Link.Index, u.Addresses, u.Gateways, u.Delegated, u.Routes)
 }
 
-// reportProblems logs each problem when it comes up, as far as the pace lets it, and forgets it when it is gone.
+// reportProblems logs each problem and each note when it comes up, as far as the pace lets it, and forgets it when it is gone.
 func (a *Agent) reportProblems(v uplink.View) {
 	now := make(map[string]bool)
-	note := func(p string, fields ...zap.Field) {
-		if _, noted := now[p]; !noted {
-			now[p] = a.known[p] || a.logProblem(p, fields)
+	tell := func(kind, owner string, texts []string, fields ...zap.Field) {
+		for _, p := range texts {
+			key := owner + ": " + p
+			if _, told := now[key]; !told {
+				// What was nobody's, for want of an uplink on its link, is no news when there is one.
+				now[key] = a.known[key] || a.known[": "+p] || a.logProblem(kind, key, append(slices.Clone(fields), problemField(p)))
+			}
 		}
 	}
-	for _, p := range v.Problems {
-		note(p)
-	}
+	tell("problem", "", v.Problems)
+	tell("note", "", v.Notes)
 	for _, u := range v.Uplinks {
-		for _, p := range u.Problems {
-			note(p, uplinkField(u))
-		}
+		tell("problem", u.Name, u.Problems, uplinkField(u))
+		tell("note", "", u.Notes, uplinkField(u)) // what two uplinks do together both have, and the log once
 	}
 	a.known = now
 }
 
-// logProblem says whether the pace let a problem's line pass. One that it did not is counted once, and has another chance
-// with each look for as long as the problem is there.
-func (a *Agent) logProblem(p string, fields []zap.Field) bool {
+// logProblem says whether the pace let a problem's line pass; its key tells it apart. One that it did not is counted once, and
+// has another chance with each look for as long as the problem is there. So has one that was logged a moment ago, went and came
+// back: a while later, if it is there then.
+func (a *Agent) logProblem(kind, key string, fields []zap.Field) bool {
+	if a.justTold(key) {
+		return false
+	}
 	if !a.lines.Allow() {
-		if _, counted := a.known[p]; !counted {
+		if _, counted := a.known[key]; !counted {
 			a.unsaid++
 		}
 		return false
 	}
+	a.tell(key)
 	if a.unsaid > 0 {
 		fields = append(fields, zap.Int("suppressed", a.unsaid))
 		a.unsaid = 0
 	}
-	a.log.Warn("problem", append(fields, problemField(p))...)
+	a.log.Warn(kind, fields...)
 	return true
 }
 
-// once logs an error that comes back with every look only the first time.
+// once logs an error that comes back with every look only the first time, and one that comes and goes once in a while.
 func (a *Agent) once(message string, log func()) {
-	if !a.failing[message] {
+	if !a.failing[message] && !a.justTold(message) {
 		a.failing[message] = true
+		a.tell(message)
 		log()
 	}
 }

@@ -15,6 +15,7 @@ type Stats struct {
 	Ops       uint64 // operations tried
 	Drift     uint64 // repairs of what somebody else undid
 	Overruns  uint64 // times that events were lost
+	Resumes   uint64 // times that the machine had slept, or its clock was set
 	LastLook  time.Time
 	LastError string // of the last look; empty where it went well
 }
@@ -26,6 +27,8 @@ type Status struct {
 	Uplinks   []uplink.Uplink
 	Leases    []state.StoredLease
 	Problems  []string
+	Notes     []string // see uplink.View
+	Filtered  uint64   // see rpdb.Snapshot
 	Stats     Stats
 }
 
@@ -35,8 +38,8 @@ func (a *Agent) Status(ctx context.Context) (Status, error) {
 	err := await(ctx, a.submit(ctx, false, func() error {
 		got <- Status{
 			Protocol: a.cfg.Protocol, Suspended: a.suspended,
-			Uplinks: slices.Clone(a.view.Uplinks), Leases: slices.Clone(a.book.leases),
-			Problems: slices.Clone(a.view.Problems), Stats: a.stats,
+			Uplinks: slices.Clone(a.view.Uplinks), Leases: a.book.told(a.now()),
+			Problems: slices.Clone(a.view.Problems), Notes: slices.Clone(a.view.Notes), Filtered: a.snap.Filtered, Stats: a.stats,
 		}
 		return nil
 	}))

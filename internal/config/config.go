@@ -34,6 +34,7 @@ type Config struct {
 	Fence        bool   // "from A unreachable" after A's own lookups
 	ToRules      bool   // "to A lookup T"
 	DNSRules     bool   // "to DNS lookup T" for the name servers of a lease
+	ARPStrict    bool   // each link answers ARP for its own addresses only
 	// ClasslessRoutes are the prefixes within which a lease's classless static routes count (RFC 3442), masked. None by
 	// default: whoever answers DHCP would draw traffic of LANs and VPNs into the uplink with them (CVE-2024-3661).
 	ClasslessRoutes []netip.Prefix
@@ -61,9 +62,15 @@ type Settings struct {
 	Gateways   []netip.Addr // pinned gateways, at most one a family
 	Mark, Mask uint32       // "fwmark MARK/MASK lookup T"; mask 0: none
 	IIF        []string     // "iif NAME lookup T": what arrives there leaves by this uplink
-	Fence      bool
-	ToRules    bool
-	DNSRules   bool
+	// Delegated are the prefixes of networks behind the host that came with this uplink, masked: what comes from there leaves by
+	// it. Beside those that a DHCPv6 client tells of.
+	Delegated []netip.Prefix
+	Fence     bool
+	ToRules   bool
+	DNSRules  bool
+	// ARPStrict has the link answer and ask ARP for its own addresses only, and its reverse path filter be loose (arp_ignore 1,
+	// arp_announce 2, rp_filter 2), for as long as it is an uplink.
+	ARPStrict bool
 	// ObserveDHCP has the link's DHCP messages read off the wire, for clients that have no hook.
 	ObserveDHCP bool
 	// ClasslessRoutes as in Config.
@@ -147,6 +154,7 @@ func (r *raw) typed() Config {
 		u.Fence = inherit(s.fence, c.Fence)
 		u.ToRules = inherit(s.toRules, c.ToRules)
 		u.DNSRules = inherit(s.dnsRules, c.DNSRules)
+		u.ARPStrict = inherit(s.arpStrict, c.ARPStrict)
 		if u.ClasslessRoutes == nil {
 			u.ClasslessRoutes = c.ClasslessRoutes
 		}
@@ -166,7 +174,7 @@ func inherit(own *bool, above bool) bool {
 // The first section that matches counts. The list exclude wins over a section; the list include is only about links
 // that have none. The slices are shared with c.
 func (c Config) For(name, mac, kind string) Settings {
-	s := Settings{Fence: c.Fence, ToRules: c.ToRules, DNSRules: c.DNSRules, ClasslessRoutes: c.ClasslessRoutes}
+	s := Settings{Fence: c.Fence, ToRules: c.ToRules, DNSRules: c.DNSRules, ARPStrict: c.ARPStrict, ClasslessRoutes: c.ClasslessRoutes}
 	for _, u := range c.Uplinks {
 		if u.matches(name, mac, kind) {
 			s = u.Settings
@@ -181,4 +189,14 @@ func (c Config) For(name, mac, kind string) Settings {
 		s.Excluded = true
 	}
 	return s
+}
+
+// Names says whether the configuration is about this very link: the section that counts for it says an interface or a MAC, or
+// the list include has it. A section that says no more than a kind is about all such links.
+func (c Config) Names(name, mac, kind string) bool {
+	i := slices.IndexFunc(c.Uplinks, func(u Uplink) bool { return u.matches(name, mac, kind) })
+	if i >= 0 && (c.Uplinks[i].Interface != "" || c.Uplinks[i].MAC != "") {
+		return true
+	}
+	return slices.ContainsFunc(c.Include, func(glob string) bool { return matchGlob(glob, name) })
 }

@@ -211,3 +211,38 @@ func TestNowhere(t *testing.T) {
 		}
 	}
 }
+
+// TestNames: a section that says an interface or a MAC, and the list include, are about a very link; a kind is not.
+func TestNames(t *testing.T) {
+	c, err := Parse("f", []byte(`
+include = ["podman*"]
+[[uplink]]
+kind = "bridge"
+interface = "br*"
+[[uplink]]
+kind = "bridge"
+[[uplink]]
+interface = "docker0"
+[[uplink]]
+mac = "02:00:00:00:00:01"
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		name, mac, kind string
+		want            bool
+	}{
+		{"br0", "", "bridge", true},
+		{"docker0", "", "bridge", false}, // the first that matches counts
+		{"docker0", "", "veth", true},
+		{"eth0", "02:00:00:00:00:01", "", true},
+		{"eth0", "02:00:00:00:00:02", "", false},
+		{"podman1", "", "veth", true},
+		{"podman1", "", "bridge", true},
+	} {
+		if got := c.Names(tt.name, tt.mac, tt.kind); got != tt.want {
+			t.Errorf("%+v: %v", tt, got)
+		}
+	}
+}

@@ -15,7 +15,7 @@ const (
 	allowedTable = "; allowed: a number from 1 to 2147483647 other than 253, 254, 255"
 	allowedRange = "; allowed: [FIRST, LAST], from 256 to 2147483647, at least 16 numbers"
 	allowedProto = "; allowed: a number from 5 to 255 that is nobody else's: not 8 to 18, 42 or 186 to 192"
-	allowedTop   = "; allowed: include, exclude, fence, to_rules, dns_rules, classless_routes, hook_users, hook_groups, priority_base, table_range, protocol, rt_tables_dir, uplink"
+	allowedTop   = "; allowed: include, exclude, fence, to_rules, dns_rules, arp, classless_routes, hook_users, hook_groups, priority_base, table_range, protocol, rt_tables_dir, uplink"
 	allowedMAC   = `; allowed: a hardware address, as "02:00:5e:10:00:01"`
 	allowedDst   = `; allowed: a list of prefixes without host bits, as ["10.0.0.0/8", "2001:db8::/32"]`
 	allowedUsers = `; allowed: a list of users by name or number, as ["nobody", 65534]`
@@ -111,6 +111,8 @@ func TestParseSectionProblems(t *testing.T) {
 		"mark wide":           {"fwmark = '0x100000000'", `fwmark: "0x100000000" is no mark of 32 bits` + allowedMark},
 		"mask text":           {"fwmark = '1/'", `fwmark: "1/" has no mask of 32 bits` + allowedMark},
 		"exclude":             {"exclude = []", "exclude: is a list; allowed: true or false"},
+		"arp":                 {"arp = 'loose'", `arp: "loose" is neither; allowed: "strict" or "off"`},
+		"arp as a boolean":    {"arp = true", `arp: is a boolean; allowed: "strict" or "off"`},
 		"fence":               {"fence = 1.5", "fence: is a floating point number; allowed: true or false"},
 	}
 	for name, tt := range tests {
@@ -137,6 +139,14 @@ func TestParseSectionProblems(t *testing.T) {
 
 func TestParseSectionListProblems(t *testing.T) {
 	const allowedIIF = `; allowed: a list of interface names, as ["lan0"]`
+	const allowedLAN = `; allowed: a list of prefixes without host bits, as ["2001:db8:100::/56", "203.0.113.8/29"]`
+	wantProblems(t, "[[uplink]]\nkind='ppp'\ndelegated = ['2001:db8:100::1/56', '::/0', '10.0.0.0/7', '2001:db8:100::/56', 'fe80::/64', '2000::/11', 'x']\n",
+		`f:3:14: uplink.delegated: "2001:db8:100::1/56" has host bits: write 2001:db8:100::/56`+allowedLAN+"\n"+
+			`f:3:36: uplink.delegated: "::/0" is shorter than /12`+allowedLAN+"\n"+
+			`f:3:44: uplink.delegated: "10.0.0.0/7" is shorter than /8`+allowedLAN+"\n"+
+			`f:3:79: uplink.delegated: "fe80::/64" is in fe80::/10, where no gateway leads`+allowedLAN+"\n"+
+			`f:3:92: uplink.delegated: "2000::/11" is shorter than /12`+allowedLAN+"\n"+
+			`f:3:105: uplink.delegated: "x" is no prefix`+allowedLAN)
 	wantProblems(t, "[[uplink]]\nkind='ppp'\ngateway = ['192.0.2.1', '198.51.100.1', 'fe80::1']\n"+
 		"iif = ['a b', '..', 'abcdefghijklmnop', 'ok', 'r\u00e9', '\u00e0']\nlog = 1\n",
 		`f:3:25: uplink.gateway: "198.51.100.1" is the second one of its family`+allowedGW+"\n"+
@@ -144,7 +154,7 @@ func TestParseSectionListProblems(t *testing.T) {
 			`f:4:15: uplink.iif: ".." is no interface name`+allowedIIF+"\n"+
 			`f:4:21: uplink.iif: "abcdefghijklmnop" is longer than 15 bytes`+allowedIIF+"\n"+
 			`f:4:54: uplink.iif: "\u00e0" has a slash, colon or white space in it`+allowedIIF+"\n"+
-			"f:5:1: uplink.log: unknown key; allowed: interface, mac, kind, exclude, name, table, gateway, fwmark, iif, fence, to_rules, dns_rules, classless_routes, observe_dhcp")
+			"f:5:1: uplink.log: unknown key; allowed: interface, mac, kind, exclude, name, table, gateway, fwmark, iif, delegated, fence, to_rules, dns_rules, arp, classless_routes, observe_dhcp")
 }
 
 // Everything at once, in the order of the file: an operator mends a file once, not once a mistake.

@@ -26,6 +26,8 @@ type raw struct {
 
 const allowedBool = "true or false"
 
+const allowedARP = `"strict" or "off"`
+
 const allowedGlobs = `a list of globs of interface names, as ["wan*", "eth[0-3]"]`
 
 // topKeys lists the keys outside of sections, in the order of the reference file.
@@ -40,6 +42,7 @@ func topKeys(ps *problems) []key[raw] {
 		{"fence", allowedBool, func(r *raw, v *value) []fault { return readBool(v, &r.Fence) }},
 		{"to_rules", allowedBool, func(r *raw, v *value) []fault { return readBool(v, &r.ToRules) }},
 		{"dns_rules", allowedBool, func(r *raw, v *value) []fault { return readBool(v, &r.DNSRules) }},
+		{"arp", allowedARP, func(r *raw, v *value) []fault { return readARP(v, &r.ARPStrict) }},
 		{"classless_routes", allowedPrefixes, func(r *raw, v *value) []fault { return readPrefixes(v, &r.ClasslessRoutes) }},
 		{"hook_users", allowedAccounts("users", "nobody"), func(r *raw, v *value) []fault { return readAccounts(v, &r.HookUsers) }},
 		{"hook_groups", allowedAccounts("groups", "openvpn"), func(r *raw, v *value) []fault { return readAccounts(v, &r.HookGroups) }},
@@ -58,6 +61,18 @@ func topKeys(ps *problems) []key[raw] {
 			return readSections(ps, r, v)
 		}},
 	}
+}
+
+func readARP(v *value, strict *bool) []fault {
+	var s string
+	if f := readString(v, &s); f != nil {
+		return f
+	}
+	if s != "strict" && s != "off" {
+		return faultf(v.at, "%s is neither", quote(s))
+	}
+	*strict = s == "strict"
+	return nil
 }
 
 func readTableRange(r *raw, v *value) []fault {

@@ -44,6 +44,33 @@ func readPrefixes(v *value, dst *[]netip.Prefix) []fault {
 	return nil
 }
 
+const allowedDelegated = `a list of prefixes without host bits, as ["2001:db8:100::/56", "203.0.113.8/29"]`
+
+// readDelegated reads the prefixes of networks behind the host. What is wider than anything that IANA
+// gives out (/8 of IPv4, /12 of IPv6) is a mistake, and would draw other uplinks' packets.
+func readDelegated(v *value, dst *[]netip.Prefix) []fault {
+	var list []string
+	f := readStrings(v, &list, func(s string) string {
+		wrong := checkPrefix(s)
+		p, err := netip.ParsePrefix(s)
+		if wrong == "" && err == nil && p.Bits() < shortestDelegated(p) {
+			wrong = fmt.Sprintf("is shorter than /%d", shortestDelegated(p))
+		}
+		return wrong
+	})
+	for _, s := range list {
+		*dst = append(*dst, netip.MustParsePrefix(s))
+	}
+	return f
+}
+
+func shortestDelegated(p netip.Prefix) int {
+	if p.Addr().Is4() {
+		return 8
+	}
+	return 12
+}
+
 // checkPrefix says what is wrong with a prefix of destinations, or nothing.
 func checkPrefix(s string) string {
 	p, err := netip.ParsePrefix(s)

@@ -46,9 +46,10 @@ func TestReferenceFileUncommented(t *testing.T) {
 			Configured: true, Name: "dsl", Table: 101,
 			Gateways: []netip.Addr{netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("fe80::1")},
 			Mark:     0x100, Mask: 0xff00, IIF: []string{"lan0"}, Fence: true,
+			Delegated: []netip.Prefix{netip.MustParsePrefix("2001:db8:100::/56")},
 		},
 	}}
-	if diff := cmp.Diff(want, got, cmpopts.EquateEmpty(), cmpopts.EquateComparable(netip.Addr{})); diff != "" {
+	if diff := cmp.Diff(want, got, cmpopts.EquateEmpty(), cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{})); diff != "" {
 		t.Errorf("every top-level key stands at its default (-want +got):\n%s", diff)
 	}
 }

@@ -14,8 +14,9 @@ import (
 // rawUplink is one [[uplink]] section as it was read: nil where it inherits, and where its pins stand.
 type rawUplink struct {
 	Uplink
-	fence, toRules, dnsRules *bool
-	at                       map[string]position
+	fence, toRules, dnsRules, arpStrict *bool
+
+	at map[string]position
 }
 
 // readSections reads all [[uplink]] sections; what is wrong inside of them goes into ps by its own keys.
@@ -75,6 +76,7 @@ func ruleKeys() []key[rawUplink] {
 		{"iif", `a list of interface names, as ["lan0"]`, func(u *rawUplink, v *value) []fault {
 			return readStrings(v, &u.IIF, checkInterface)
 		}},
+		{"delegated", allowedDelegated, func(u *rawUplink, v *value) []fault { return readDelegated(v, &u.Delegated) }},
 		{"fence", allowedBool, func(u *rawUplink, v *value) []fault {
 			u.fence = new(bool)
 			return readBool(v, u.fence)
@@ -86,6 +88,10 @@ func ruleKeys() []key[rawUplink] {
 		{"dns_rules", allowedBool, func(u *rawUplink, v *value) []fault {
 			u.dnsRules = new(bool)
 			return readBool(v, u.dnsRules)
+		}},
+		{"arp", allowedARP, func(u *rawUplink, v *value) []fault {
+			u.arpStrict = new(bool)
+			return readARP(v, u.arpStrict)
 		}},
 		{"classless_routes", allowedPrefixes, func(u *rawUplink, v *value) []fault { return readPrefixes(v, &u.ClasslessRoutes) }},
 		{"observe_dhcp", allowedBool, func(u *rawUplink, v *value) []fault { return readBool(v, &u.ObserveDHCP) }},

@@ -40,12 +40,13 @@ func example() Status {
 	addr := netip.MustParseAddr
 	return Status{
 		Schema: SchemaVersion, Version: "v1", Protocol: 117, Suspended: true, Drift: 3, LastReconcile: at, LastError: "none",
-		Problems: []string{"table range is full"},
+		Problems: []string{"table range is full"}, Notes: []string{"the block stands elsewhere"}, Filtered: 12,
 		Uplinks: []Uplink{{
-			Name: "dsl", Interface: "ppp0", Index: 7, Table: 7000, State: Degraded, Problems: []string{"no IPv6"},
+			Name: "dsl", Interface: "ppp0", Index: 7, Table: 7000, State: Degraded, Problems: []string{"no IPv6"}, Notes: []string{"two cards in one subnet"},
 			Addresses: []Address{{addr("192.0.2.7"), 32, addr("192.0.2.1")}, {addr("2001:db8::7"), 64, netip.Addr{}}},
+			Delegated: []netip.Prefix{netip.MustParsePrefix("2001:db8:100::/56")},
 			Gateways:  []Gateway{{"inet6", addr("fe80::1"), true, "dhclient"}},
-			Leases:    []Lease{{"ppp", addr("192.0.2.7"), at, at.Add(time.Hour)}},
+			Leases:    []Lease{{"ppp", addr("192.0.2.7"), netip.Prefix{}, at, at.Add(time.Hour)}},
 		}},
 	}
 }
@@ -114,7 +115,7 @@ func wantStatus(t *testing.T, c *Client) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(example(), got, cmpopts.EquateComparable(netip.Addr{})); diff != "" {
+	if diff := cmp.Diff(example(), got, cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{})); diff != "" {
 		t.Errorf("status (-want +got):\n%s", diff)
 	}
 }
@@ -223,8 +224,8 @@ func converse(t *testing.T, dir, send string) []string {
 func TestProtocol(t *testing.T) {
 	dir := start(t, &daemon{status: func(context.Context) (Status, error) { return Status{Uplinks: []Uplink{{}}}, nil }}, nil)
 	empty := `{"v":1,"ok":true,"result":{"schema":1,"version":"","protocol":0,"suspended":false,` +
-		`"uplinks":[{"name":"","interface":"","index":0,"table":0,"state":"","problems":[],"addresses":[],"gateways":[],"leases":[]}],` +
-		`"problems":[],"drift":0}}`
+		`"uplinks":[{"name":"","interface":"","index":0,"table":0,"state":"","problems":[],"notes":[],"addresses":[],"delegated":[],"gateways":[],"leases":[]}],` +
+		`"problems":[],"notes":[],"drift":0,"filtered":0}}`
 	tests := map[string]struct {
 		send string
 		want []string

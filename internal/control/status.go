@@ -25,7 +25,9 @@ type Status struct {
 	Suspended     bool      `json:"suspended"` // a flush was ordered: nothing is in the kernel until reload or restart
 	Uplinks       []Uplink  `json:"uplinks"`   // by name
 	Problems      []string  `json:"problems"`  // what is wrong and belongs to no uplink, a line each
+	Notes         []string  `json:"notes"`     // what is worth knowing and belongs to no uplink, a line each
 	Drift         uint64    `json:"drift"`     // how often rules or routes that another program took away were put back
+	Filtered      uint64    `json:"filtered"`  // packets that the host's reverse path filter dropped since the boot; 0 where none is strict
 	LastReconcile time.Time `json:"last_reconcile,omitzero"`
 	LastError     string    `json:"last_error,omitempty"` // of the last reconciliation; empty: it went well
 }
@@ -38,9 +40,12 @@ type Uplink struct {
 	Table     uint32    `json:"table"`
 	State     string    `json:"state"` // Up, Degraded or Down
 	Problems  []string  `json:"problems"`
+	Notes     []string  `json:"notes"` // what is worth knowing and makes it no worse
 	Addresses []Address `json:"addresses"`
-	Gateways  []Gateway `json:"gateways"`
-	Leases    []Lease   `json:"leases"`
+	// Delegated are the prefixes of networks behind the host: what comes from there leaves by this uplink.
+	Delegated []netip.Prefix `json:"delegated"`
+	Gateways  []Gateway      `json:"gateways"`
+	Leases    []Lease        `json:"leases"`
 }
 
 // Address is an address of the link that has rules.
@@ -60,10 +65,11 @@ type Gateway struct {
 
 // Lease is what a client said about an address.
 type Lease struct {
-	Source    string     `json:"source"`
-	Address   netip.Addr `json:"address"`
-	Received  time.Time  `json:"received"`
-	ExpiresAt time.Time  `json:"expires_at,omitzero"` // absent: never, or not said
+	Source    string       `json:"source"`
+	Address   netip.Addr   `json:"address"`         // or the first one of a prefix
+	Prefix    netip.Prefix `json:"prefix,omitzero"` // what it is about instead of one address: announced by a router, or delegated
+	Received  time.Time    `json:"received"`
+	ExpiresAt time.Time    `json:"expires_at,omitzero"` // absent: never, or not said
 }
 
 // normalize sets what every answer has: the schema's version, and lists instead of null.
@@ -71,10 +77,13 @@ func (s Status) normalize() Status {
 	s.Schema = SchemaVersion
 	s.Uplinks = append([]Uplink{}, s.Uplinks...)
 	s.Problems = append([]string{}, s.Problems...)
+	s.Notes = append([]string{}, s.Notes...)
 	for i := range s.Uplinks {
 		u := &s.Uplinks[i]
 		u.Problems = append([]string{}, u.Problems...)
+		u.Notes = append([]string{}, u.Notes...)
 		u.Addresses = append([]Address{}, u.Addresses...)
+		u.Delegated = append([]netip.Prefix{}, u.Delegated...)
 		u.Gateways = append([]Gateway{}, u.Gateways...)
 		u.Leases = append([]Lease{}, u.Leases...)
 	}

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"time"
 
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
@@ -22,6 +23,8 @@ import (
 	"github.com/uplinkd/uplinkd/internal/kernel"
 	"github.com/uplinkd/uplinkd/internal/lease"
 	"github.com/uplinkd/uplinkd/internal/networkd"
+	"github.com/uplinkd/uplinkd/internal/ra"
+	"github.com/uplinkd/uplinkd/internal/resume"
 	"github.com/uplinkd/uplinkd/internal/state"
 	"github.com/uplinkd/uplinkd/internal/systemd"
 	"github.com/uplinkd/uplinkd/internal/uplink"
@@ -59,6 +62,8 @@ type Daemon struct {
 	networkd *networkd.Watcher
 	dhcpcd   *dhcpcd.Watcher
 	wire     *wire.Observer
+	routers  *ra.Listener
+	resume   *resume.Watcher
 	control  *control.Server
 	notifier *systemd.Notifier
 	watchdog *systemd.Watchdog
@@ -99,12 +104,14 @@ func New(o Options, cfg config.Config, log *zap.Logger) (_ *Daemon, err error) {
 	}
 	d.agent = agent.New(agent.Options{
 		Kernel: d.kernel, Store: store, Names: namesOf(cfg), State: saved, Config: cfg, Log: log,
-		Complete: d.complete(), Announce: d.announce, Observe: d.observe,
+		Complete: d.complete(), Announce: d.announce, Observe: d.observe, Boottime: resume.Boottime,
 	})
 	d.intake = intake.New(d.handle, log)
 	d.networkd = networkd.New(networkd.Config{Intake: d.intake, Log: log})
 	d.dhcpcd = dhcpcd.New(dhcpcd.Config{Intake: d.intake, Log: log})
 	d.wire = wire.New(wire.Config{Intake: d.intake, Complain: d.complain, Log: log})
+	d.resume = resume.New(resume.Config{Wake: d.wake, Log: log})
+	d.routers = ra.New(ra.Config{Intake: d.intake, Log: log, Known: announced(saved)})
 	d.hooks, err = hookserver.New(hookserver.Config{RuntimeDir: o.RuntimeDir, Intake: d.intake, Log: log, Access: access})
 	if err != nil {
 		return nil, err
@@ -112,6 +119,19 @@ func New(o Options, cfg config.Config, log *zap.Logger) (_ *Daemon, err error) {
 	d.control = control.NewServer(o.RuntimeDir, operator{d.agent, o.Version}, log)
 	d.watchdog = systemd.NewWatchdog(d.notifier, d.agent.Alive, log)
 	return d, nil
+}
+
+// announced is what routers said before this run: the kernel does not tell it again.
+func announced(saved state.State) (known []ra.Known) {
+	for _, l := range saved.Leases {
+		if l.Lease.Source == lease.SourceRA {
+			if age := resume.Boottime() - l.Boottime; l.Boottime > 0 && l.Lease.Lifetime > 0 {
+				l.Lease.Lifetime = max(l.Lease.Lifetime-age, time.Second) // as much as is left of it
+			}
+			known = append(known, ra.Known{Link: l.Index, Lease: l.Lease})
+		}
+	}
+	return known
 }
 
 // complete is what the agent waits for before it removes anything; a single look has nothing to wait for.
@@ -145,6 +165,9 @@ func (d *Daemon) observe(links []uplink.Observed) { d.wire.Watch(links) }
 func (d *Daemon) complain(ctx context.Context, problems map[int]string) {
 	_ = d.agent.Complain(ctx, d.wire.String(), problems)
 }
+
+// wake passes on that the machine slept, or that its clock was set. It fails at the daemon's end only.
+func (d *Daemon) wake(ctx context.Context, slept time.Duration) { _ = d.agent.Resumed(ctx, slept) }
 
 // Close gives everything back, and leaves the kernel's state as it is.
 func (d *Daemon) Close() {
@@ -182,7 +205,7 @@ func (d *Daemon) Flush(ctx context.Context) error {
 // Serve runs until the context ends. It leaves the kernel's state as it is.
 func (d *Daemon) Serve(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
-	tasks := []task{d.agent, d.hooks, d.networkd, d.dhcpcd, d.wire, d.control, d.watchdog}
+	tasks := []task{d.agent, d.hooks, d.networkd, d.dhcpcd, d.wire, d.routers, d.resume, d.control, d.watchdog}
 	for _, t := range tasks {
 		g.Go(func() error { return named(t.String(), t.Run(ctx)) })
 	}

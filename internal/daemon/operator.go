@@ -30,8 +30,8 @@ func (o operator) Status(ctx context.Context) (control.Status, error) {
 		return control.Status{}, err
 	}
 	out := control.Status{
-		Version: o.version, Protocol: s.Protocol, Suspended: s.Suspended, Problems: s.Problems,
-		Drift: s.Stats.Drift, LastReconcile: s.Stats.LastLook, LastError: s.Stats.LastError,
+		Version: o.version, Protocol: s.Protocol, Suspended: s.Suspended, Problems: s.Problems, Notes: s.Notes,
+		Drift: s.Stats.Drift, Filtered: s.Filtered, LastReconcile: s.Stats.LastLook, LastError: s.Stats.LastError,
 	}
 	for _, u := range s.Uplinks {
 		out.Uplinks = append(out.Uplinks, controlUplink(u, s.Leases))
@@ -56,11 +56,12 @@ func refusals(l state.StoredLease) []string {
 func controlUplink(u uplink.Uplink, leases []state.StoredLease) control.Uplink {
 	out := control.Uplink{
 		Name: u.Name, Interface: u.Link.Name, Index: u.Link.Index, Table: u.Table, State: string(u.State),
-		Problems: slices.Clone(u.Problems),
+		Problems: slices.Clone(u.Problems), Notes: slices.Clone(u.Notes),
 	}
 	for _, a := range u.Addresses {
 		out.Addresses = append(out.Addresses, control.Address{Address: a.Addr, Bits: a.Bits, Peer: a.Peer.Addr()})
 	}
+	out.Delegated = slices.Clone(u.Delegated)
 	for _, g := range u.Gateways {
 		out.Gateways = append(out.Gateways, control.Gateway{
 			Family: g.Family.String(), Address: g.Via, Onlink: g.Onlink, Source: g.Source,
@@ -76,7 +77,7 @@ func controlUplink(u uplink.Uplink, leases []state.StoredLease) control.Uplink {
 }
 
 func controlLease(l state.StoredLease) control.Lease {
-	out := control.Lease{Source: string(l.Lease.Source), Address: l.Lease.Address, Received: l.Received}
+	out := control.Lease{Source: string(l.Lease.Source), Address: l.Lease.Address, Prefix: l.Lease.Prefix, Received: l.Received}
 	if l.Lease.Lifetime > 0 {
 		out.ExpiresAt = l.Received.Add(l.Lease.Lifetime).Truncate(time.Second)
 	}

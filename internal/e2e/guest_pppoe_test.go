@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -37,6 +38,8 @@ const pppPatience = 20 * time.Second
 type dsl struct {
 	host, isp, other *testnet.NS
 	server           string // pppoe-server's pid file
+	places           int    // sessions that the server has room for at the same time; 0: one
+	serves, asks     string // more options for the server's pppd and for the host's, separated by spaces
 	client           *exec.Cmd
 	log              bytes.Buffer
 }
@@ -100,18 +103,18 @@ func newDSL(t *testing.T) *dsl {
 // server's pppd would call them for its own end of the session as well.
 const withoutHooks = `for d in /etc/ppp/*.d; do mount -t tmpfs none "$d" || exit; done; exec "$@"`
 
-// startServer hands out one address. The server goes into the background and forgets who started it.
+// startServer hands out one address, and those after it where there is room for more sessions than one. The server goes into the background and forgets who started it.
 func (d *dsl) startServer(t *testing.T, address string) {
 	t.Helper()
 	options := filepath.Join(t.TempDir(), "options")
-	write(t, options, "noauth\nnodefaultroute\nlcp-echo-interval 1\nlcp-echo-failure 3\nlogfile "+options+".log\n")
+	write(t, options, "noauth\nnodefaultroute\nlcp-echo-interval 1\nlcp-echo-failure 3\nlogfile "+options+".log\n"+d.serves+"\n")
 	t.Cleanup(func() {
 		if said, err := os.ReadFile(options + ".log"); t.Failed() && err == nil {
 			t.Logf("the server's pppd said:\n%s", said)
 		}
 	})
 	out, err := d.isp.Command("/bin/sh", "-c", withoutHooks, "sh", testnet.Need(t, "pppoe-server"), "-I", "dsl0",
-		"-L", pppServer, "-R", address, "-N", "1", "-O", options, "-X", d.server).CombinedOutput()
+		"-L", pppServer, "-R", address, "-N", strconv.Itoa(max(d.places, 1)), "-O", options, "-X", d.server).CombinedOutput()
 	if err != nil {
 		t.Fatalf("pppoe-server: %v: %s", err, out)
 	}
@@ -152,10 +155,11 @@ func children(t *testing.T, pid string) []string {
 
 func (d *dsl) startClient(t *testing.T) {
 	t.Helper()
-	d.client = exec.Command(testnet.Need(t, "pppd"), "plugin", "rp-pppoe.so", "nic-dsl0", "nodetach", "noauth", "persist",
+	args := []string{"plugin", "rp-pppoe.so", "nic-dsl0", "nodetach", "noauth", "persist",
 		"maxfail", "0", "holdoff", "1", "lcp-echo-interval", "1", "lcp-echo-failure", "2", "nodefaultroute", "ipparam", "dsl",
 		// Without these it asks a peer that is gone for six seconds whether it may end the session.
-		"lcp-restart", "1", "lcp-max-terminate", "1")
+		"lcp-restart", "1", "lcp-max-terminate", "1"}
+	d.client = exec.Command(testnet.Need(t, "pppd"), append(args, strings.Fields(d.asks)...)...)
 	d.client.Stdout, d.client.Stderr = &d.log, &d.log
 	testnet.Must(t, d.client.Start())
 	t.Cleanup(func() {

@@ -114,21 +114,21 @@ func (l *dhcpLink) works6() error {
 // state6 is the IPv6 rules and routes that the link has now; the router's address, which its MAC makes, is ROUTER.
 func (l *dhcpLink) state6() string {
 	l.h.t.Helper()
-	text := l.h.of(rpdb.IPv6, l.Dev, l.Host6.Addr().String())
+	text := l.h.of(rpdb.IPv6, l.Dev, "from "+l.Host6.Addr().String(), "from "+l.Host6.Masked().String())
 	return regexp.MustCompile(`via fe80::[0-9a-f:]+`).ReplaceAllString(text, "via ROUTER")
 }
 
 // full6 is the rules and routes of an uplink that works. DHCPv6 gives an address and no subnet (RFC 8415 section 21.6): it is
-// the router advertisement that says what is on the link, main has it, and so our table has it too.
+// the router advertisement that says what is on the link, main has it, and so our table has it too, and the rules are about it.
 func (l *dhcpLink) full6() string {
-	return fmt.Sprintf(`inet6 rule 4190: from %[1]v to %[3]s lookup main suppress_prefixlength %[4]d
-inet6 rule 4200: from %[1]v lookup %[2]s suppress_prefixlength 0
-inet6 rule 4300: from %[1]v lookup main suppress_prefixlength 1
-inet6 rule 4400: from %[1]v lookup %[2]s
-inet6 rule 4500: from %[1]v unreachable
-inet6 rule 4600: from all oif %[2]s lookup main suppress_prefixlength 1
+	return fmt.Sprintf(`inet6 rule 4190: from %[1]s to %[1]s iif lo lookup main suppress_prefixlength %[3]d
+inet6 rule 4200: from %[1]s iif lo lookup %[2]s suppress_prefixlength 0
+inet6 rule 4300: from %[1]s iif lo lookup main suppress_prefixlength 4
+inet6 rule 4400: from %[1]s iif lo lookup %[2]s
+inet6 rule 4500: from %[1]s iif lo unreachable
+inet6 rule 4600: from all oif %[2]s lookup main suppress_prefixlength 4
 inet6 rule 4610: from all oif %[2]s lookup %[2]s
 inet6 route default via ROUTER dev %[2]s table %[2]s metric 1024
-inet6 route %[3]s dev %[2]s table %[2]s metric 1024
-`, l.Host6.Addr(), l.Dev, l.Host6.Masked(), l.Host6.Bits())
+inet6 route %[1]s dev %[2]s table %[2]s metric 1024
+`, l.Host6.Masked(), l.Dev, l.Host6.Bits())
 }

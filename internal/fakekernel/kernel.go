@@ -22,8 +22,18 @@ type Kernel struct {
 	routes []rpdb.Route
 	rules  []rpdb.Rule
 	index  int // the last one given to a link
+
+	settings  map[rpdb.SettingKey]int // those that are not 0
+	neighbors []rpdb.Neighbor
+	filtered  uint64
+
 	events chan rpdb.Event
 	refuse func(rpdb.Op) error // what an operation ends with; nil: it works
+	// promote are the links whose secondary addresses stay: see Promote.
+	promote map[int]bool
+	// nexthops are the nexthop objects, and named the routes that name one.
+	nexthops map[uint32]nexthop
+	named    map[rpdb.RouteKey]namedRoute
 }
 
 // New is a namespace with lo, up, and the kernel's own rules.
@@ -45,10 +55,12 @@ func kernelRule(f rpdb.Family, priority, table uint32) rpdb.Rule {
 func (k *Kernel) Snapshot(context.Context) (rpdb.Snapshot, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return rpdb.Snapshot{
+	s := rpdb.Snapshot{
 		Links: slices.Clone(k.links), Addresses: slices.Clone(k.addrs),
-		Routes: slices.Clone(k.routes), Rules: slices.Clone(k.rules),
-	}, nil
+		Routes: slices.Clone(k.routes), Rules: slices.Clone(k.rules), Neighbors: slices.Clone(k.neighbors),
+	}
+	k.snapshotSettings(&s)
+	return s, nil
 }
 
 // Events are hints about what others did.
@@ -104,6 +116,8 @@ func (k *Kernel) apply(o rpdb.Op) error {
 		}
 	case rpdb.DelRule:
 		k.rules = slices.DeleteFunc(k.rules, func(r rpdb.Rule) bool { return r == o.Rule })
+	case rpdb.SetSetting, rpdb.PutBack:
+		return k.applySetting(o)
 	}
 	return nil
 }

@@ -11,13 +11,15 @@ import (
 	"github.com/uplinkd/uplinkd/internal/rpdb"
 )
 
-// AddLink adds a link, up and with a carrier unless it is said otherwise later. Its index and, where it has none, its
-// type are the kernel's to give.
+// AddLink adds a link, up and with a carrier unless it is said otherwise later. Its index and its type are the kernel's to give
+// where it has none.
 func (k *Kernel) AddLink(l rpdb.Link) int {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.index++
-	l.Index = k.index
+	if l.Index == 0 {
+		k.index++
+		l.Index = k.index
+	}
 	if l.Type == 0 {
 		l.Type = unix.ARPHRD_ETHER
 	}
@@ -104,6 +106,7 @@ func (k *Kernel) Delete(name string) error {
 		return err
 	}
 	k.detach(k.links[i].Index, func(rpdb.Address) bool { return true })
+	k.forget(k.links[i].Index)
 	k.links = slices.Delete(k.links, i, i+1)
 	k.emit(rpdb.Event{Links: true, Addresses: true})
 	return nil
@@ -218,13 +221,13 @@ func (k *Kernel) DelAddr(dev, cidr string) error {
 }
 
 // withSecondaries is an address and those that go with it: the first IPv4 address of a subnet on a link takes the others
-// of the subnet along (promote_secondaries is off by default). The secondaries go first.
+// of the subnet along, unless these are promoted (off by default). The secondaries go first.
 func (k *Kernel) withSecondaries(at int) []rpdb.Address {
 	primary := k.addrs[at]
 	same := func(a rpdb.Address) bool {
 		return a.Link == primary.Link && a.Prefix.Masked() == primary.Prefix.Masked() && a.Prefix.Addr().Is4() && !a.Peer.IsValid()
 	}
-	if !same(primary) || slices.IndexFunc(k.addrs, same) != at {
+	if !same(primary) || slices.IndexFunc(k.addrs, same) != at || k.promote[primary.Link] {
 		return []rpdb.Address{primary}
 	}
 	var all []rpdb.Address
@@ -294,6 +297,25 @@ func (k *Kernel) PutRule(r rpdb.Rule) error {
 	k.rules = append(k.rules, r)
 	k.emit(rpdb.Event{Rules: true})
 	return nil
+}
+
+// PlaceRule adds a rule of somebody else's who gave no priority: it gets that of the second rule of its family, less one
+// (net/core/fib_rules.c: fib_default_rule_pref).
+func (k *Kernel) PlaceRule(r rpdb.Rule) error {
+	k.mu.Lock()
+	var priorities []uint32
+	for _, o := range k.rules {
+		if o.Family == r.Family {
+			priorities = append(priorities, o.Priority)
+		}
+	}
+	k.mu.Unlock()
+	slices.Sort(priorities)
+	r.Priority = 0
+	if len(priorities) > 1 {
+		r.Priority = priorities[1] - min(priorities[1], 1)
+	}
+	return k.PutRule(r)
 }
 
 // DelRules removes all rules that match, as "ip rule flush" does with those of a priority other than 0.

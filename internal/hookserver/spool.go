@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/uplinkd/uplinkd/internal/hookwire"
+	"github.com/uplinkd/uplinkd/internal/intake"
 )
 
 // staleTemp is the age at which a file that is still being written belongs to a hook that died: none lives longer than
@@ -118,12 +119,25 @@ func listSpool(root *os.Root) ([]string, error) {
 	for _, e := range entries {
 		if !strings.HasPrefix(e.Name(), hookwire.TempPrefix) {
 			names = append(names, e.Name())
-		} else if info, err := e.Info(); err == nil && time.Since(info.ModTime()) > staleTemp {
+		} else if unfinished(e) > staleTemp {
 			_ = root.Remove(e.Name()) // it will be tried again at the next look
 		}
 	}
 	slices.Sort(names)
 	return names, nil
+}
+
+// unfinished is for how long a file has been being written: by the time of its hook, which is in its name and which no clock
+// that is set moves, or else by that of the file. A hook's file must not be taken away from it because the right time came.
+func unfinished(e fs.DirEntry) time.Duration {
+	if boot, ok := hookwire.SpoolTime(strings.TrimPrefix(e.Name(), hookwire.TempPrefix)); ok {
+		return time.Duration(intake.Now().Boot - boot)
+	}
+	info, err := e.Info()
+	if err != nil {
+		return 0
+	}
+	return time.Since(info.ModTime())
 }
 
 // take reads one file and hands its message on.

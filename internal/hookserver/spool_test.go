@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/uplinkd/uplinkd/internal/hookwire"
+	"github.com/uplinkd/uplinkd/internal/intake"
 	"github.com/uplinkd/uplinkd/internal/lease"
 )
 
@@ -193,7 +194,13 @@ func TestHalfWrittenFiles(t *testing.T) {
 	if err := os.MkdirAll(spoolDir(b), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	for name, age := range map[string]time.Duration{".young": 0, ".old": 2 * staleTemp} {
+	started := func(ago time.Duration) string {
+		m := message(7, 0, "BOUND", "192.0.2.2")
+		m.Stamp.Boot = intake.Now().Boot - int64(ago)
+		return hookwire.TempPrefix + hookwire.SpoolFile(m)
+	}
+	young := started(0) // and then the clock was set
+	for name, age := range map[string]time.Duration{".young": 0, ".old": 2 * staleTemp, young: 365 * 24 * time.Hour, started(2 * staleTemp): 0} {
 		path := filepath.Join(spoolDir(b), name)
 		if err := os.WriteFile(path, []byte("half"), 0o600); err != nil {
 			t.Fatal(err)
@@ -206,7 +213,7 @@ func TestHalfWrittenFiles(t *testing.T) {
 	if err := b.Drain(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if d := cmp.Diff([]string{".young"}, b.left()); d != "" || len(b.got()) > 0 {
+	if d := cmp.Diff([]string{young, ".young"}, b.left()); d != "" || len(b.got()) > 0 {
 		t.Error(d, b.got())
 	}
 }

@@ -47,6 +47,8 @@ func dhcpClients() []client {
 				"new_domain_name_servers", "new_interface_mtu", "new_dhcp_lease_time", "new_classless_static_routes",
 				"new_dhcp6_ia_na#_ia_addr#", "new_dhcp6_ia_na#_ia_addr#_vltime", "old_dhcp6_ia_na#_ia_addr#",
 				"new_dhcp6_ia_ta#_ia_addr#", "new_dhcp6_ia_ta#_ia_addr#_vltime", "old_dhcp6_ia_ta#_ia_addr#",
+				"new_dhcp6_ia_pd#_prefix#", "new_dhcp6_ia_pd#_prefix#_length", "new_dhcp6_ia_pd#_prefix#_vltime",
+				"old_dhcp6_ia_pd#_prefix#", "old_dhcp6_ia_pd#_prefix#_length",
 				"new_dhcp6_name_servers",
 				"nd#_from", "nd#_lifetime", "nd#_addr#",
 				"nd#_prefix_information#_prefix", "nd#_prefix_information#_length", "nd#_prefix_information#_vltime",

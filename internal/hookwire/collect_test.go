@@ -218,11 +218,17 @@ func TestSpoolFileNames(t *testing.T) {
 		if index, ok := ParseSpoolFile(SpoolFile(m)); !ok || index != m.Index {
 			t.Errorf("ParseSpoolFile(%s) = %d, %v", SpoolFile(m), index, ok)
 		}
+		if boot, ok := SpoolTime(SpoolFile(m)); ok != (m.Stamp.Boot > 0) || boot != max(m.Stamp.Boot, 0) {
+			t.Errorf("SpoolTime(%s) = %d, %v", SpoolFile(m), boot, ok)
+		}
 	}
 	for _, bad := range []string{"", "x", "..", TempPrefix + SpoolFile(older), SpoolFile(older) + "x", "0000000000000000999.0000000001.00000000-1",
 		fmt.Sprintf("%019d.%010d", 1, 1)} {
 		if _, ok := ParseSpoolFile(bad); ok {
 			t.Errorf("ParseSpoolFile(%q) is one", bad)
+		}
+		if _, ok := SpoolTime(bad); ok {
+			t.Errorf("SpoolTime(%q) knows one", bad)
 		}
 	}
 }

@@ -15,7 +15,7 @@ const (
 // GenericOptions lists the options of the generic client.
 func GenericOptions() []string {
 	return []string{
-		optionInterface, "--address", "--gateway", "--dns", "--mtu", "--lifetime", "--route", "--source", optionRemove,
+		optionInterface, "--address", "--delegated", "--gateway", "--dns", "--mtu", "--lifetime", "--route", "--source", optionRemove,
 	}
 }
 

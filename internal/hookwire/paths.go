@@ -29,6 +29,16 @@ func SpoolFile(m Message) string {
 	return fmt.Sprintf("%019d.%010d.%010d", max(m.Stamp.Boot, 0), m.Stamp.PID, m.Index)
 }
 
+// SpoolTime gives the boot time in the name of a spool file, in nanoseconds; ok is false where it is no such name, or the hook
+// could not read that clock.
+func SpoolTime(name string) (boot int64, ok bool) {
+	if _, ok := ParseSpoolFile(name); !ok {
+		return 0, false
+	}
+	boot, err := strconv.ParseInt(name[:19], 10, 64)
+	return boot, err == nil && boot > 0
+}
+
 // ParseSpoolFile gives the ifindex in the name of a spool file, and whether it is such a name at all.
 func ParseSpoolFile(name string) (index int, ok bool) {
 	parts := strings.Split(name, ".")

@@ -60,6 +60,12 @@ func (a *applier) add(i int) error {
 		return a.push(i, request{unix.RTM_NEWRULE, unix.NLM_F_CREATE | unix.NLM_F_EXCL, body}, err)
 	case rpdb.DelRule:
 		return a.delRule(i, op.Rule)
+	case rpdb.SetSetting:
+		a.flush()
+		return a.k.setSetting(op.Setting)
+	case rpdb.PutBack:
+		a.flush() // what is queued is to come before
+		return a.k.putBack(op.Setting, op.Ours)
 	}
 	return fmt.Errorf("no such operation: %d", a.ops[i].Verb)
 }

@@ -76,3 +76,24 @@ func BenchmarkSnapshot(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkSnapshotHostRoutes: what a list of 100,000 routes to single hosts costs a snapshot, a routing daemon's and somebody's.
+func BenchmarkSnapshotHostRoutes(b *testing.B) {
+	for _, c := range []struct {
+		n        int
+		protocol uint8
+	}{{0, 0}, {100_000, 186}, {100_000, rpdb.ProtoStatic}} {
+		b.Run(fmt.Sprintf("routes=%d/protocol=%d", c.n, c.protocol), func(b *testing.B) {
+			ns := uplinks(b)
+			if c.n > 0 {
+				hostRoutes(b, ns, index(b, ns, "wan0"), c.n, c.protocol)
+			}
+			k := open(b, ns, ours)
+			for b.Loop() {
+				if _, err := k.Snapshot(context.Background()); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}

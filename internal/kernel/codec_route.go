@@ -37,7 +37,7 @@ type routeAttributes struct {
 	dst, gateway, via, src []byte
 	oif                    int
 	hops                   []byte // RTA_MULTIPATH
-	object                 bool   // RTA_NH_ID
+	object                 uint32 // RTA_NH_ID; 0: none
 	pref                   uint8  // RTA_PREF
 	metrics                []byte // RTA_METRICS
 }
@@ -63,7 +63,7 @@ func parseRouteAttributes(as attributes, table uint8) (routeAttributes, error) {
 		case unix.RTA_MULTIPATH:
 			r.hops = as.val
 		case rtaNextHopID:
-			r.object = true
+			r.object = as.uint32()
 		case unix.RTA_PREF:
 			r.pref = as.uint8()
 		case unix.RTA_METRICS:
@@ -81,7 +81,9 @@ func decodeRoute(b []byte) ([]rpdb.Route, error) {
 // listing is what a snapshot's choice of routes goes by.
 type listing struct {
 	rpdb.Route
-	connected bool // unicast without any next hop
+	connected bool   // unicast without any next hop
+	object    uint32 // its nexthop object; 0: none
+	bare      bool   // it does not say the next hops of its object
 }
 
 // appendRoutes decodes a message and adds its routes to out where want says so.
@@ -94,9 +96,10 @@ func appendRoutes(out []rpdb.Route, b []byte, want func(listing) bool) ([]rpdb.R
 	if err != nil {
 		return out, fmt.Errorf("route to %s: next hop: %w", r.Dst, err)
 	}
-	connected := r.Type == rpdb.Unicast && len(hops) == 1 && !hops[0].Via.IsValid() && !as.object
+	connected := r.Type == rpdb.Unicast && len(hops) == 1 && !hops[0].Via.IsValid() && as.object == 0
+	bare := r.Type == rpdb.Unicast && as.object != 0 && hops[0].OIF == 0
 	for _, r := range hops {
-		if want(listing{Route: r, connected: connected}) {
+		if want(listing{Route: r, connected: connected, object: as.object, bare: bare}) {
 			out = append(out, r)
 		}
 	}

@@ -115,6 +115,8 @@ func opError(op rpdb.Op, name func(int) string, err error) error {
 		verb, text = "add rule", op.Rule.String()
 	case rpdb.DelRule:
 		verb, text = "delete rule", op.Rule.String()
+	case rpdb.SetSetting, rpdb.PutBack:
+		verb, text = "set", op.Setting.Text(name)
 	}
 	return fmt.Errorf("%s \"%s\": %w", verb, text, err)
 }

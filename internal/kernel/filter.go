@@ -12,6 +12,7 @@ import (
 const (
 	offType     = 4
 	offPort     = 12
+	offFamily   = unix.SizeofNlMsghdr
 	offDstLen   = unix.SizeofNlMsghdr + 1
 	offTable    = unix.SizeofNlMsghdr + 4
 	offProtocol = unix.SizeofNlMsghdr + 5
@@ -31,7 +32,7 @@ const (
 // rides along with what is dropped. It drops:
 //   - what our own requests caused (port is our request socket's), so that we cannot flood ourselves;
 //   - routes that no snapshot holds: in main, local or default, neither a default route, nor ours, nor (in main)
-//     without a next hop. A routing daemon with a full table then costs nothing.
+//     without a next hop or to a single host and of no routing daemon. A daemon with a full table then costs nothing.
 func eventFilter(port uint32, protocols []uint8) []unix.SockFilter {
 	var p program
 	p.load(unix.BPF_W, offPort)
@@ -42,6 +43,16 @@ func eventFilter(port uint32, protocols []uint8) []unix.SockFilter {
 	p.ret(accept)
 
 	p.label("route")
+	p.routes(protocols)
+	p.label("accept")
+	p.ret(accept)
+	p.label("drop")
+	p.ret(drop)
+	return p.link()
+}
+
+// routes jumps to "accept" or "drop" for an event about a route.
+func (p *program) routes(protocols []uint8) {
 	p.load(unix.BPF_B, offDstLen)
 	p.jumpIf(0, "accept")
 	p.load(unix.BPF_B, offProtocol)
@@ -59,13 +70,22 @@ func eventFilter(port uint32, protocols []uint8) []unix.SockFilter {
 		p.add(unix.BPF_LD|unix.BPF_IMM, offAttrs)
 		p.add(unix.BPF_LDX|unix.BPF_IMM, attr)
 		p.load(unix.BPF_W, skfNextAttr)
-		p.jumpUnless(0, "drop")
+		p.jumpUnless(0, "routed")
 	}
-	p.label("accept")
 	p.ret(accept)
-	p.label("drop")
+
+	p.label("routed")
+	p.load(unix.BPF_B, offDstLen)
+	p.jumpIf(128, "host")
+	p.jumpUnless(32, "drop")
+	p.load(unix.BPF_B, offFamily)
+	p.jumpUnless(unix.AF_INET, "drop")
+	p.label("host")
+	p.load(unix.BPF_B, offProtocol)
+	for _, proto := range hostProtocols() {
+		p.jumpIf(uint32(proto), "accept")
+	}
 	p.ret(drop)
-	return p.link()
 }
 
 // hostHalf and hostWord are a number in the host's byte order as a BPF load sees it, which reads network byte order.

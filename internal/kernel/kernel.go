@@ -24,18 +24,19 @@ type Kernel struct {
 	asking sync.Mutex // one request at a time: a dump beside a change of ours would lose entries
 	ask    *requests
 
-	events *os.File
-	raw    syscall.RawConn
-	hints  chan Event // room for one; see hint
+	settings settings
+	events   *os.File
+	raw      syscall.RawConn
+	hints    chan Event // room for one; see hint
 
 	mu         sync.Mutex // guards what follows, and reading the event socket
 	buf        []byte
 	generation uint64 // counts hints: somebody else changed something
 }
 
-// Open subscribes to the events of the calling thread's network namespace and opens the socket for requests; both stay
-// in it, whatever thread uses them. protocol is the rtnetlink protocol number that marks rules and routes as ours;
-// former are numbers that did so under an earlier configuration.
+// Open subscribes to the events of the calling thread's network namespace, and opens the socket for requests and the directory
+// of the links' settings; all stay in it, whatever thread uses them. protocol is the rtnetlink protocol number that marks rules
+// and routes as ours; former are numbers that did so under an earlier configuration.
 func Open(protocol uint8, log *zap.Logger, former ...uint8) (*Kernel, error) {
 	ask, err := openRequests()
 	if err != nil {
@@ -51,7 +52,7 @@ func Open(protocol uint8, log *zap.Logger, former ...uint8) (*Kernel, error) {
 		return nil, errors.Join(fmt.Errorf("poll the netlink event socket: %w", err), events.Close(), ask.close())
 	}
 	return &Kernel{
-		log: log, watched: w, ask: ask, events: events, raw: raw,
+		log: log, watched: w, ask: ask, settings: openSettings(), events: events, raw: raw,
 		hints: make(chan Event, 1),
 		buf:   make([]byte, datagram),
 	}, nil
@@ -61,7 +62,7 @@ func Open(protocol uint8, log *zap.Logger, former ...uint8) (*Kernel, error) {
 func (k *Kernel) Close() error {
 	k.asking.Lock()
 	defer k.asking.Unlock()
-	if err := errors.Join(k.events.Close(), k.ask.close()); err != nil {
+	if err := errors.Join(k.events.Close(), k.ask.close(), k.settings.close()); err != nil {
 		return fmt.Errorf("close the netlink sockets: %w", err)
 	}
 	return nil
@@ -85,15 +86,24 @@ func (k *Kernel) Check() error {
 	return nil
 }
 
-// linkName is a link's name by its index, in the sockets' namespace.
+// linkName is a link's name by its index, in the sockets' namespace, or "if7" where there is no such link.
 func (k *Kernel) linkName(index int) string {
-	req, err := unix.NewIfreq("")
+	name, err := k.nameOf(index)
 	if err != nil {
 		return fmt.Sprintf("if%d", index)
 	}
+	return name
+}
+
+// nameOf is a link's name by its index, in the sockets' namespace.
+func (k *Kernel) nameOf(index int) (string, error) {
+	req, err := unix.NewIfreq("")
+	if err != nil {
+		return "", err
+	}
 	req.SetUint32(uint32(index))
 	if err := unix.IoctlIfreq(k.ask.fd, unix.SIOCGIFNAME, req); err != nil {
-		return fmt.Sprintf("if%d", index)
+		return "", err
 	}
-	return req.Name()
+	return req.Name(), nil
 }

@@ -17,6 +17,9 @@ type look struct {
 	rpdb.Snapshot
 	torn  bool // the kernel itself says that a dump was not consistent
 	split bool // the IPv6 routes took several datagrams
+
+	bare    []bareRoute     // what says no next hops; see resolveObjects
+	objects map[uint32]bool // the nexthop objects that the routes depend on
 }
 
 // Snapshot lists links, addresses, routes and rules as they are at one moment.
@@ -30,7 +33,7 @@ type look struct {
 func (k *Kernel) Snapshot(ctx context.Context) (rpdb.Snapshot, error) {
 	k.asking.Lock()
 	defer k.asking.Unlock()
-	return k.settle(func() (*look, error) { return k.look(ctx) })
+	return k.settle(func() (*look, error) { return k.watchObjects(func() (*look, error) { return k.look(ctx) }) })
 }
 
 // settle looks until a look counts.
@@ -89,7 +92,7 @@ func appendMissing[T comparable](to, from []T) []T {
 // look does one round of dumps. Links come first: what follows can then name no link that is missing, unless it was
 // made meanwhile, and then there is an event.
 func (k *Kernel) look(ctx context.Context) (*look, error) {
-	var l look
+	l := look{objects: make(map[uint32]bool)}
 	steps := []func() error{
 		func() error { return list(k.ask, &l, linkRequest(), 0, &l.Links, one(decodeLink)) },
 	}
@@ -100,6 +103,8 @@ func (k *Kernel) look(ctx context.Context) (*look, error) {
 			func() error { return list(k.ask, &l, ruleRequest(f), f, &l.Rules, one(decodeRule)) },
 		)
 	}
+	steps = append(steps, func() error { return k.resolveObjects(&l) })
+	steps = append(steps, func() error { return k.listSettings(&l) }, func() error { return k.listNeighbors(&l) })
 	for _, step := range steps {
 		if err := ctx.Err(); err != nil {
 			return nil, fmt.Errorf("read the kernel's state: %w", err)
@@ -113,11 +118,12 @@ func (k *Kernel) look(ctx context.Context) (*look, error) {
 
 func (k *Kernel) listRoutes(l *look, f rpdb.Family) error {
 	parts := dumped{}
+	want := l.noteObjects(atMost(maxHostRoutes, k.watched.kept))
 	err := listParts(k.ask, &parts, routeRequest(f, 0), f, &l.Routes, func(out []rpdb.Route, b []byte) ([]rpdb.Route, error) {
 		if !plainRoute(b) {
 			return out, nil
 		}
-		return appendRoutes(out, b, k.watched.kept)
+		return appendRoutes(out, b, want)
 	})
 	l.torn = l.torn || parts.torn
 	l.split = l.split || f == rpdb.IPv6 && parts.parts > 1

@@ -113,7 +113,11 @@ func TestSnapshotRoutes(t *testing.T) {
 	testnet.Must(t,
 		ns.Route("default via 192.0.1.1 dev wan0 proto dhcp metric 5"),
 		ns.Route("default via fe80::1 dev wan1 proto ra"),
-		ns.Route("10.0.0.0/8 via 192.0.1.1 dev wan0 proto static"),            // main, with a next hop: not held
+		ns.Route("10.0.0.0/8 via 192.0.1.1 dev wan0 proto static"),  // main, with a next hop: not held
+		ns.Route("203.0.113.1/32 via 192.0.1.1 dev wan0"),           // main, with a next hop, to a single host
+		ns.Route("203.0.113.2/32 via 192.0.1.1 dev wan0 proto 186"), // the same of a routing daemon's: not held
+		ns.Route("2001:db8:9::1/128 via fe80::1 dev wan0 proto static"),
+		ns.Route("2001:dc0::/32 via fe80::1 dev wan0 proto static"),           // 32 bits are no host in IPv6: not held
 		ns.Route("10.1.0.0/16 via 192.0.1.1 dev wan0 proto static table 253"), // default: not held
 		ns.Route("10.2.0.0/16 via 192.0.1.1 dev wan0 proto static table 100"), // another table
 		ns.Route("10.3.0.0/16 via 192.0.1.1 dev wan0 proto 157"),              // ours, in main
@@ -138,6 +142,7 @@ inet route default via 192.0.1.1 dev wan0 table main metric 5 proto dhcp
 inet route 10.3.0.0/16 via 192.0.1.1 dev wan0 table main proto 157
 inet route 192.0.1.0/24 dev wan0 table main scope link src 192.0.1.10 proto kernel
 inet route 192.0.2.0/24 dev wan1 table main scope link src 192.0.2.10 proto kernel
+inet route 203.0.113.1 via 192.0.1.1 dev wan0 table main proto boot
 inet route 10.4.0.0/16 via inet6 fe80::9 dev wan0 table 70000 proto static
 inet6 route unreachable 2001:db8:5::/48 table 100 metric 7 proto static
 inet6 route 2001:db8:6::/48 via fe80::1 dev wan0 table 100 src 2001:db8:1::10 metric 1024 proto static
@@ -146,6 +151,7 @@ inet6 route 2001:db8:8::/48 via fe80::2 dev wan1 table 100 metric 1024 proto sta
 inet6 route default via fe80::1 dev wan1 table main metric 1024 proto ra
 inet6 route 2001:db8:1::/64 dev wan0 table main metric 256 proto kernel
 inet6 route 2001:db8:2::/64 dev wan1 table main metric 256 proto kernel
+inet6 route 2001:db8:9::1 via fe80::1 dev wan0 table main metric 1024 proto static
 inet6 route fe80::/64 dev wan0 table main metric 256 proto kernel
 inet6 route fe80::/64 dev wan1 table main metric 256 proto kernel
 `

@@ -72,6 +72,7 @@ func eventGroups() uint32 {
 		unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR,
 		unix.RTNLGRP_IPV4_ROUTE, unix.RTNLGRP_IPV6_ROUTE,
 		unix.RTNLGRP_IPV4_RULE, unix.RTNLGRP_IPV6_RULE,
+		unix.RTNLGRP_NEXTHOP, // since Linux 5.3; before, the kernel passes it over
 	} {
 		mask |= 1 << (group - 1)
 	}

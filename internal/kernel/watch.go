@@ -125,6 +125,7 @@ func comm(port uint32) string {
 type watched struct {
 	port      uint32  // of our own requests
 	protocols []uint8 // that mark rules and routes as ours
+	objects   objectEvents
 }
 
 // event reads a datagram of events into one hint. It does not fill in command names.
@@ -151,6 +152,8 @@ func (w *watched) message(h header, payload []byte) Event {
 		return Event{Addresses: true}
 	case unix.RTM_NEWROUTE:
 		return Event{Routes: true}
+	case unix.RTM_NEWNEXTHOP, unix.RTM_DELNEXTHOP:
+		return Event{Routes: w.objects.matters(payload)}
 	case unix.RTM_NEWRULE:
 		return Event{Rules: true}
 	case unix.RTM_DELROUTE:

@@ -41,6 +41,12 @@ func TestEventsOfOthers(t *testing.T) {
 		{"our number in main", func() error { return ns.Route("10.3.0.0/16 via 192.0.1.1 dev wan0 proto 157") }, Event{Routes: true}},
 		{"a route in main", func() error { return ns.Route("10.4.0.0/16 via 192.0.1.1 dev wan0 proto 12") }, Event{}},
 		{"an IPv6 route in main", func() error { return ns.Route("2001:db8:4::/48 via fe80::1 dev wan0 proto 12") }, Event{}},
+		{"a host's route in main", func() error { return ns.Route("203.0.113.1/32 via 192.0.1.1 dev wan0") }, Event{Routes: true}},
+		{"an IPv6 host's route in main", func() error { return ns.Route("2001:db8:5::1/128 via fe80::1 dev wan0 proto static") }, Event{Routes: true}},
+		{"a host's route goes", func() error { return ns.DelRoute("203.0.113.1/32 via 192.0.1.1 dev wan0") }, Event{Routes: true}},
+		{"a routing daemon's to a host", func() error { return ns.Route("203.0.113.2/32 via 192.0.1.1 dev wan0 proto 186") }, Event{}},
+		{"an IPv6 route of 32 bits", func() error { return ns.Route("2001:dc0::/32 via fe80::1 dev wan0") }, Event{}},
+		{"a host's route in default", func() error { return ns.Route("203.0.113.3/32 via 192.0.1.1 dev wan0 table 253") }, Event{}},
 		{"a route in default", func() error { return ns.Route("10.5.0.0/16 via 192.0.1.1 dev wan0 table 253") }, Event{}},
 		{"a multipath route in main", func() error {
 			multipathIn(t, ns, rpdb.TableMain, "10.6.0.0/16")

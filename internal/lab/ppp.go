@@ -75,9 +75,9 @@ func (isp *ISP) Hangup() {
 }
 
 // splice carries packets between two tun files until both are closed; wait returns when it has stopped.
-func splice(a, b *os.File) (wait func()) {
+func splice(a, b io.ReadWriter) (wait func()) {
 	var wg sync.WaitGroup
-	carry := func(from, to *os.File) {
+	carry := func(from io.Reader, to io.Writer) {
 		for buf := make([]byte, 1<<16); ; {
 			n, err := from.Read(buf)
 			if errors.Is(err, os.ErrClosed) || errors.Is(err, io.EOF) {

@@ -179,6 +179,17 @@ func (isp *ISP) serve() error {
 	return nil
 }
 
+// Routed has the provider route a prefix to the host's address on its link, and let in what comes from it.
+func (isp *ISP) Routed(p netip.Prefix) error {
+	f, via := rpdb.FamilyOf(p.Addr()), isp.Host6.Addr()
+	if f == rpdb.IPv4 {
+		via = isp.Host4.Addr()
+	}
+	return errors.Join(
+		isp.Router.Rule(f, fmt.Sprintf("from %v iif %s lookup main priority 99", p, customer)),
+		isp.Router.Route(fmt.Sprintf("%v via %v dev %s", p, via, customer)))
+}
+
 // Static gives the host its addresses on a provider's link, by hand.
 func (l *Lab) Static(isp *ISP) error {
 	if isp.PointToPoint {

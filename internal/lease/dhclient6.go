@@ -1,56 +1,55 @@
 package lease
 
-import "strconv"
+import "net/netip"
 
-const whyPrefix = "a delegated prefix, not an address of this link"
-
-// bindDhclient6 reads one address of a DHCPv6 lease: the hook is called once for each address and prefix, and a link may
-// have several. A valid lifetime of 0 takes the address back (RFC 8415 section 21.6).
+// bindDhclient6 reads one address of a DHCPv6 lease, or one delegated prefix: the hook is called once for each, and a link may
+// have several. A valid lifetime of 0 takes it back (RFC 8415 section 21.6).
 func bindDhclient6(in Input, ev *Event, p *problems) {
-	text := in.Env["new_ip6_address"]
-	if text == "" {
-		ignoreWithoutAddress(in, "new_ip6_prefix", ev)
-		return
-	}
-	addr, err := inet6.unicast(text)
-	if err != nil {
-		p.addf("leased address %s: %v", quote(text), err)
-		ev.ignore("no usable address")
+	l, ok := dhclient6Subject(in, "new_", "leased ", family.unicast, ev, p)
+	if !ok {
 		return
 	}
 	life := in.Env["new_max_life"]
-	if n, err := strconv.ParseUint(life, 10, 32); err == nil && n == 0 {
-		ev.Verb, ev.Address = Remove, addr
+	if isZero(life) {
+		ev.Verb, ev.Address = Remove, l.Address
 		return
 	}
-	ev.Verb = Bind
-	ev.Lease = Lease{
-		Source: ev.Source, Address: addr, Bits: inet6.prefixLen(in.Env["new_ip6_prefixlen"], p),
-		Lifetime: lifetime("valid lifetime", life, p),
+	if !l.Delegated {
+		l.Bits = inet6.prefixLen(in.Env["new_ip6_prefixlen"], p)
+		l.DNS = inet6.servers(in, "new_dhcp6_name_servers", ev, p)
 	}
-	inet6.dns(in, "new_dhcp6_name_servers", ev, p)
+	l.Lifetime = lifetime("valid lifetime", life, p)
+	ev.Verb, ev.Lease = Bind, l
 }
 
-// removeDhclient6 reads the end of one address. Without one there is nothing to remove: the others may live on.
+// removeDhclient6 reads the end of one address or prefix. Without one there is nothing to remove: the others may live on.
 func removeDhclient6(in Input, ev *Event, p *problems) {
-	text := in.Env["old_ip6_address"]
-	if text == "" {
-		ignoreWithoutAddress(in, "old_ip6_prefix", ev)
-		return
+	if l, ok := dhclient6Subject(in, "old_", "old ", family.addr, ev, p); ok {
+		ev.Verb, ev.Address = Remove, l.Address
 	}
-	addr, err := inet6.addr(text)
-	if err != nil {
-		p.addf("old address %s: %v", quote(text), err)
-		ev.ignore("no usable address")
-		return
-	}
-	ev.Verb, ev.Address = Remove, addr
 }
 
-func ignoreWithoutAddress(in Input, prefixKey string, ev *Event) {
-	if in.Env[prefixKey] != "" {
-		ev.ignore(whyPrefix)
-		return
+// dhclient6Subject is what a call is about, as a lease that says nothing else yet. Where that cannot be read the event is made
+// one from which there is nothing to learn.
+func dhclient6Subject(in Input, when, what string, read func(family, string) (netip.Addr, error), ev *Event, p *problems) (Lease, bool) {
+	if text := in.Env[when+"ip6_address"]; text != "" {
+		addr, err := read(inet6, text)
+		if err != nil {
+			p.addf("%saddress %s: %v", what, quote(text), err)
+			ev.ignore("no usable address")
+		}
+		return Lease{Source: ev.Source, Address: addr}, err == nil
 	}
-	ev.ignore("no address named")
+	text := in.Env[when+"ip6_prefix"]
+	if text == "" {
+		ev.ignore("no address named")
+		return Lease{}, false
+	}
+	prefix, err := delegatedPrefix(text)
+	if err != nil {
+		p.addf("delegated prefix %s: %v", quote(text), err)
+		ev.ignore("no usable prefix")
+		return Lease{}, false
+	}
+	return delegated(ev.Source, prefix), true
 }

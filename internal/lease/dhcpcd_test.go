@@ -58,7 +58,16 @@ func TestDhcpcd6(t *testing.T) {
 		{"one is taken back", "reason=RENEW6|" + na + "1_ia_addr1=2001:db8::1|" + na + "1_ia_addr1_vltime=0|" + na + "1_ia_addr2=2001:db8::2|" + na + "1_ia_addr2_vltime=4294967295",
 			"dhcpcd6 RENEW6: replace\n    + 2001:db8::2/128 gateways [] for ever"},
 		{"an association without addresses goes before", "reason=REBIND6|" + na + "1_iaid=1|" + na + "2_ia_addr1=2001:db8::2", "dhcpcd6 REBIND6: replace\n    + 2001:db8::2/128 gateways []"},
-		{"prefixes only", "reason=BOUND6|new_dhcp6_ia_pd1_prefix1=2001:db8:f::", "dhcpcd6 BOUND6: replace"},
+		{"prefixes only", "reason=BOUND6|" + pd("new", "1", "2001:db8:f::", "56") + "|" + pd("new", "2", "2001:db8:f:10::1", "60") + "|new_dhcp6_ia_pd1_prefix2_vltime=80",
+			"dhcpcd6 BOUND6: replace\n    + delegated 2001:db8:f::/56 gateways []\n    + delegated 2001:db8:f:10::/60 gateways [] for 1m20s"},
+		{"a prefix is taken back", "reason=RENEW6|" + pd("new", "1", "2001:db8:f::", "56") + "|new_dhcp6_ia_pd1_prefix1_vltime=0", "dhcpcd6 RENEW6: replace"},
+		{"bad prefixes", "reason=BOUND6|new_dhcp6_ia_pd1_prefix1=2001:db8:f::|" + pd("new", "2", "fe80::", "64") + "|" + pd("new", "3", "2001:db8::", "129") + "|" +
+			pd("new", "4", "192.0.2.0", "24") + "|" + pd("new", "5", "2001:db8::", "0") + "|" + pd("new", "6", "2001:db8::%wan0", "56"),
+			"dhcpcd6 BOUND6: replace\n    ! delegated prefix \"2001:db8:f::/\": not a prefix\n    ! delegated prefix \"fe80::/64\": link-local" +
+				"\n    ! delegated prefix \"2001:db8::/129\": not a prefix\n    ! delegated prefix \"192.0.2.0/24\": not a prefix of the family" +
+				"\n    ! delegated prefix \"2001:db8::/0\": unspecified\n    ! delegated prefix \"2001:db8::%wan0/56\": not a prefix"},
+		{"16 addresses and a prefix", "reason=BOUND6|" + many(16, na+"1_ia_addr%[1]d=2001:db8::%[1]d|") + pd("new", "1", "2001:db8:f::", "56"),
+			"dhcpcd6 BOUND6: ignore (over a limit: what was known stays)\n    ! addresses: 17 of them, at most 16 are taken: all refused"},
 		{"twice the same", "reason=REBOOT6|" + na + "1_ia_addr1=2001:db8::1|" + na + "1_ia_addr2=2001:db8:0::1", "dhcpcd6 REBOOT6: replace\n    + 2001:db8::1/128 gateways []"},
 		{"bad ones", "reason=TIMEOUT6|" + na + "1_ia_addr1=fe80::1|" + na + "1_ia_addr2=192.0.2.1|" + na + "1_ia_addr3=2001:db8::1%wan0|" + na + "1_ia_addr4=2001:db8::4|" + na + "1_ia_addr4_vltime=x",
 			"dhcpcd6 TIMEOUT6: replace\n    + 2001:db8::4/128 gateways []\n    ! leased address \"fe80::1\": link-local\n    ! leased address \"192.0.2.1\": not an address of the family" +
@@ -73,7 +82,10 @@ func TestDhcpcd6(t *testing.T) {
 			"dhcpcd6 EXPIRE6: remove 2001:db8::1\n    ! old address \"x\": not an address\n    dhcpcd6 EXPIRE6: remove 2001:db8::2"},
 		{"end of a temporary one", "reason=RELEASE6|old_dhcp6_ia_na1_ia_addr1=2001:db8::1|old_dhcp6_ia_ta1_ia_addr1=2001:db8::9",
 			"dhcpcd6 RELEASE6: remove 2001:db8::1\n    dhcpcd6 RELEASE6: remove 2001:db8::9"},
-		{"end of prefixes", "reason=STOP6|old_dhcp6_ia_pd1_prefix1=2001:db8:f::", "dhcpcd6 STOP6: ignore (no address named)"},
+		{"end of prefixes", "reason=STOP6|" + pd("old", "1", "2001:db8:f:1::", "56") + "|" + pd("old", "2", "2001:db8:e::", "56"),
+			"dhcpcd6 STOP6: remove 2001:db8:f::\n    dhcpcd6 STOP6: remove 2001:db8:e::"},
+		{"end of an address and a prefix", "reason=EXPIRE6|old_dhcp6_ia_na1_ia_addr1=2001:db8::1|" + pd("old", "1", "2001:db8:f::", "56"),
+			"dhcpcd6 EXPIRE6: remove 2001:db8::1\n    dhcpcd6 EXPIRE6: remove 2001:db8:f::"},
 		{"end of 16", "reason=RELEASE6|" + many(16, "old_dhcp6_ia_na1_ia_addr%[1]d=2001:db8::%[1]d|"),
 			strings.TrimSuffix(many(16, "dhcpcd6 RELEASE6: remove 2001:db8::%d\n    "), "\n    ")},
 		{"end of 17", "reason=RELEASE6|" + many(17, "old_dhcp6_ia_na1_ia_addr%[1]d=2001:db8::%[1]d|"), "dhcpcd6 RELEASE6: remove all"},
@@ -84,6 +96,11 @@ func TestDhcpcd6(t *testing.T) {
 			}
 		})
 	}
+}
+
+// pd is a delegated prefix as dhcpcd has it.
+func pd(when, n, prefix, length string) string {
+	return fmt.Sprintf("%[1]s_dhcp6_ia_pd1_prefix%[2]s=%[3]s|%[1]s_dhcp6_ia_pd1_prefix%[2]s_length=%[4]s", when, n, prefix, length)
 }
 
 // many repeats a format with the numbers from 1 to n.
@@ -169,6 +186,9 @@ func TestDhcpcdOverLimitIsNotAbsent(t *testing.T) {
 		{"reason=BOUND6|new_dhcp6_ia_na1_ia_addr1=2001:db8::1", "new_dhcp6_ia_na12_ia_addr3", "ignore"},
 		{"reason=BOUND6|new_dhcp6_ia_na1_ia_addr1=2001:db8::1", "new_dhcp6_ia_ta1_ia_addr1_vltime", "ignore"},
 		{"reason=BOUND6|new_dhcp6_ia_na1_ia_addr1=2001:db8::1", "*", "ignore"},
+		{"reason=BOUND6|new_dhcp6_ia_na1_ia_addr1=2001:db8::1", "new_dhcp6_ia_pd1_prefix2", "ignore"},
+		{"reason=BOUND6|" + pd("new", "1", "2001:db8:f::", "56"), "new_dhcp6_ia_pd1_prefix1_vltime", "ignore"},
+		{"reason=EXPIRE6|" + pd("old", "1", "2001:db8:f::", "56"), "old_dhcp6_ia_pd1_prefix2", "remove all"},
 		{"reason=BOUND6|new_dhcp6_ia_na1_ia_addr1=2001:db8::1", "nd1_from", "replace"},
 		{"reason=EXPIRE6|old_dhcp6_ia_na1_ia_addr1=2001:db8::1", "old_dhcp6_ia_na1_ia_addr2", "remove all"},
 		{"reason=EXPIRE6|old_dhcp6_ia_na1_ia_addr1=2001:db8::1", "old_dhcp6_ia_na1_ia_addr", "remove"},

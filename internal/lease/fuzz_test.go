@@ -30,6 +30,8 @@ func FuzzParse(f *testing.F) {
 	f.Add("ifupdown", "", static6, "")
 	f.Add("generic", genericAll, "", "")
 	f.Add("generic", "--interface|wan0|--remove|--source|x", "", "$2")
+	f.Add("generic", "--interface|wan0|--delegated=2001:db8:100::/56|--lifetime|60", "", "")
+	f.Add("dhcpcd", "", "reason=BOUND6|interface=wan0|new_dhcp6_ia_pd1_prefix1=2001:db8:100::|new_dhcp6_ia_pd1_prefix1_length=0", "")
 	f.Add("wg-quick", "down|wg0", "", "")
 	f.Add("networkd-dispatcher", "", "STATE=routable|IFACE=wan0", "")
 	f.Fuzz(func(t *testing.T, client, args, env, refused string) {
@@ -75,6 +77,10 @@ func checkLease(t *testing.T, ev lease.Event, l lease.Lease) {
 	t.Helper()
 	if !usable(l.Address) || l.Source != ev.Source || l.Bits < -1 || l.Bits == 0 || l.Bits > l.Address.BitLen() {
 		t.Errorf("bad lease: %s", text(ev))
+	}
+	if l.Delegated != l.Prefix.IsValid() || l.Delegated && (l.Prefix != l.Prefix.Masked() || l.Prefix.Addr() != l.Address || l.Address.Is4() ||
+		len(l.Routers)+len(l.DNS)+len(l.Classless) > 0) {
+		t.Errorf("bad delegated prefix %v: %s", l.Prefix, text(ev))
 	}
 	if l.Peer.IsValid() && (l.Peer == l.Address || l.Peer.IsLoopback() || l.Peer.IsMulticast() || l.Peer.IsUnspecified()) {
 		t.Errorf("bad peer: %s", text(ev))

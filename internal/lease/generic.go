@@ -98,6 +98,8 @@ func (g *generic) option(name, value string) (err error) {
 	case "--interface": // hookwire has found it
 	case "--address":
 		err = g.address(value)
+	case "--delegated":
+		err = g.delegated(value)
 	case "--mtu":
 		err = number(name, value, minMTU, maxMTU, func(n int64) { g.lease.MTU = int(n) })
 	case "--lifetime":
@@ -117,15 +119,14 @@ func (g *generic) finish() error {
 	switch {
 	case g.seen["--interface"] == 0:
 		return errors.New("--interface: missing")
+	case g.seen["--address"] > 0 && g.seen["--delegated"] > 0:
+		return errors.New("--delegated: not together with --address")
 	case !g.remove && !g.lease.Address.IsValid():
 		return errors.New("--address: missing")
 	case g.remove:
-		for _, name := range []string{"--gateway", "--route", "--dns", "--mtu", "--lifetime"} {
-			if g.seen[name] > 0 {
-				return fmt.Errorf("%s: not together with --remove", name)
-			}
-		}
-		return nil
+		return g.without("--remove", "--gateway", "--route", "--dns", "--mtu", "--lifetime")
+	case g.lease.Delegated: // it goes where the addresses of its link go
+		return g.without("--delegated", "--gateway", "--route", "--dns", "--mtu")
 	}
 	own := netip.PrefixFrom(g.lease.Address, g.lease.Bits)
 	for _, gw := range g.gateways {
@@ -138,6 +139,25 @@ func (g *generic) finish() error {
 			return fmt.Errorf("--route %s: %w", quote(r), err)
 		}
 	}
+	return nil
+}
+
+// without refuses options that make no sense beside another one.
+func (g *generic) without(option string, names ...string) error {
+	for _, name := range names {
+		if g.seen[name] > 0 {
+			return fmt.Errorf("%s: not together with %s", name, option)
+		}
+	}
+	return nil
+}
+
+func (g *generic) delegated(s string) error {
+	p, err := delegatedPrefix(s)
+	if err != nil {
+		return fmt.Errorf("--delegated %s: %w", quote(s), err)
+	}
+	g.lease.Address, g.lease.Prefix, g.lease.Delegated, g.lease.Bits = p.Addr(), p, true, p.Bits()
 	return nil
 }
 

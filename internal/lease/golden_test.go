@@ -190,6 +190,9 @@ func text(ev lease.Event) string {
 
 func leaseText(l lease.Lease) string {
 	var b strings.Builder
+	if l.Delegated {
+		b.WriteString("delegated ")
+	}
 	fmt.Fprintf(&b, "%s/%d", l.Address, l.Bits)
 	if l.Peer.IsValid() {
 		fmt.Fprintf(&b, " peer %s", l.Peer)

@@ -108,6 +108,16 @@ func TestValues(t *testing.T) {
 			"dhclient6 BOUND6: bind 2001:db8::1/-1 gateways []\n    ! prefix length \"129\": not from 1 to 128\n    ! valid lifetime \"x\": not a number of seconds"},
 		{"v6: end with a bad address removes nothing", "dhclient", "reason=EXPIRE6|old_ip6_address=192.0.2.1",
 			"dhclient6 EXPIRE6: ignore (no usable address)\n    ! old address \"192.0.2.1\": not an address of the family"},
+		{"v6: delegated, with bits after its length", "dhclient", "reason=BOUND6|new_ip6_prefix=2001:db8:100::1/56|new_max_life=60|new_dhcp6_name_servers=2001:db8::53",
+			"dhclient6 BOUND6: bind delegated 2001:db8:100::/56 gateways [] for 1m0s"},
+		{"v6: delegated, taken back", "dhclient", "reason=RENEW6|new_ip6_prefix=2001:db8:100::/56|new_max_life=0", "dhclient6 RENEW6: remove 2001:db8:100::"},
+		{"v6: delegated, no length", "dhclient", "reason=BOUND6|new_ip6_prefix=2001:db8:100::",
+			"dhclient6 BOUND6: ignore (no usable prefix)\n    ! delegated prefix \"2001:db8:100::\": not a prefix"},
+		{"v6: delegated, all there is", "dhclient", "reason=BOUND6|new_ip6_prefix=2001::/0",
+			"dhclient6 BOUND6: ignore (no usable prefix)\n    ! delegated prefix \"2001::/0\": unspecified"},
+		{"v6: delegated, IPv4", "dhclient", "reason=BOUND6|new_ip6_prefix=::ffff:10.0.0.0/104",
+			"dhclient6 BOUND6: ignore (no usable prefix)\n    ! delegated prefix \"::ffff:10.0.0.0/104\": not a prefix of the family"},
+		{"v6: end of a delegated prefix", "dhclient", "reason=EXPIRE6|old_ip6_prefix=2001:db8:100::/56", "dhclient6 EXPIRE6: remove 2001:db8:100::"},
 		{"v6: lifetime 00", "dhclient", "reason=RENEW6|new_ip6_address=2001:db8::1|new_max_life=00", "dhclient6 RENEW6: remove 2001:db8::1"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -35,6 +35,7 @@ type Config struct {
 type Watcher struct {
 	cfg   Config
 	ready chan struct{}
+	now   func() clocks
 	known map[int]known // by ifindex; belongs to the goroutine that looks
 }
 
@@ -43,7 +44,7 @@ type known struct {
 	text    string
 	written time.Time
 	event   lease.Event
-	told    time.Time
+	told    time.Duration // by the boot's clock: networkd's own timers follow it (sd_event, CLOCK_BOOTTIME)
 	life    time.Duration // what networkd said, counted from its writing
 }
 
@@ -58,7 +59,7 @@ func New(cfg Config) *Watcher {
 	if cfg.Link == nil {
 		cfg.Link = linkName
 	}
-	return &Watcher{cfg: cfg, ready: make(chan struct{}), known: make(map[int]known)}
+	return &Watcher{cfg: cfg, ready: make(chan struct{}), now: clocksNow, known: make(map[int]known)}
 }
 
 func linkName(index int) string {
@@ -138,15 +139,16 @@ func (w *Watcher) see(ctx context.Context, index int, f file) {
 	}
 	k, had := w.known[index]
 	same := had && k.text == f.text && k.written.Equal(f.written)
-	if same && (k.life <= 0 || time.Since(k.told) < k.life/2) {
+	now := w.now()
+	if same && (k.life <= 0 || now.boot-k.told < k.life/2) {
 		return
 	}
-	k = known{text: f.text, written: f.written, told: time.Now(), event: lease.ParseNetworkd(index, name, []byte(f.text))}
+	k = known{text: f.text, written: f.written, told: now.boot, event: lease.ParseNetworkd(index, name, []byte(f.text))}
 	if len(k.event.Leases) > 0 {
 		l := &k.event.Leases[0]
 		k.life = l.Lifetime
 		if !same && l.Lifetime > 0 {
-			l.Lifetime = max(time.Until(f.written.Add(l.Lifetime)), afterlife)
+			l.Lifetime = max(l.Lifetime-now.age(f.written), afterlife)
 		}
 	}
 	w.known[index] = k

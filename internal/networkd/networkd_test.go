@@ -196,17 +196,34 @@ func TestLifetimeCountsFromTheWriting(t *testing.T) {
 	ago := func(name string, d time.Duration) {
 		must(t, os.Chtimes(filepath.Join(b.dir, name), time.Time{}, time.Now().Add(-d)))
 	}
+	b.w.now = later(0)
 	ago("2", 50*time.Second)
 	ago("3", time.Hour)
 	b.w.Look(t.Context())
 	b.expect("wan2 lease file: replace 192.0.2.101 via [192.0.2.1] for 1m10s", "wan3 lease file: replace 192.0.2.102 via [192.0.2.1] for 1s")
 	b.w.Look(t.Context())
 	b.expect() // nothing new
-	k := b.w.known[2]
-	k.told = k.told.Add(-61 * time.Second)
-	b.w.known[2] = k
+	b.w.now = later(61 * time.Second)
 	b.w.Look(t.Context())
-	b.expect("wan2 lease file: replace 192.0.2.101 via [192.0.2.1] for 2m0s")
+	b.expect("wan2 lease file: replace 192.0.2.101 via [192.0.2.1] for 2m0s", "wan3 lease file: replace 192.0.2.102 via [192.0.2.1] for 2m0s")
+}
+
+// later are the clocks of a host that has been up for a day, so much later.
+func later(d time.Duration) func() clocks {
+	return func() clocks { return clocks{wall: time.Now().Add(d), boot: 24*time.Hour + d} }
+}
+
+// TestWrittenByAClockThatWasSet: with the right time comes no end of a lease, and none that lasts for a year.
+func TestWrittenByAClockThatWasSet(t *testing.T) {
+	b := newBench(t)
+	b.mkdir()
+	b.w.now = later(0)
+	for name, written := range map[string]time.Time{"2": time.Unix(1, 0), "3": time.Now().Add(365 * 24 * time.Hour)} {
+		b.put(name, content("192.0.2.101", "192.0.2.1"))
+		must(t, os.Chtimes(filepath.Join(b.dir, name), time.Time{}, written))
+	}
+	b.w.Look(t.Context())
+	b.expect("wan2 lease file: replace 192.0.2.101 via [192.0.2.1] for 2m0s", "wan3 lease file: replace 192.0.2.101 via [192.0.2.1] for 2m0s")
 }
 
 // TestWrittenAnew: the same text in a file that was written again is a renewal, and another text is news even where the time of

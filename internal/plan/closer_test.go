@@ -35,7 +35,7 @@ func route(dst, via string) uplink.Route {
 // closer than a host.
 func TestClasslessRoutes(t *testing.T) {
 	want := `inet 4190: from 192.0.2.10 to 10.0.0.0/8 lookup main suppress_prefixlength 8  # dsl: what main knows closer than the classless route stays there
-inet6 4190: from 2001:db8::10 to 2001:db8:7::/48 lookup main suppress_prefixlength 48  # dsl: what main knows closer than the classless route stays there
+inet6 4190: from 2001:db8::/64 to 2001:db8:7::/48 iif lo lookup main suppress_prefixlength 48  # dsl: what main knows closer than the classless route stays there
 inet 10.0.0.0/8 via 192.0.2.7 dev eth0 table 7001 src 192.0.2.10  # dsl: classless route by dhclient
 inet 172.16.0.0/12 dev eth0 table 7001 scope link src 192.0.2.10  # dsl: classless route by dhclient
 inet 203.0.113.7 via 198.51.100.1 dev eth0 table 7001 src 192.0.2.10 onlink  # dsl: classless route by dhclient
@@ -54,7 +54,7 @@ inet6 2001:db8:7::/48 via fe80::7 dev eth0 table 7001 metric 1024  # dsl: classl
 // that, and then by the uplink's own table.
 func TestClasslessRoutesNested(t *testing.T) {
 	got := added(uplink.Others{Tables: []uplink.Table{{Family: rpdb.IPv6, Number: 99}, {Family: rpdb.IPv4, Number: 52}}}, func(u *uplink.Uplink) {
-		u.Gateways, u.Addresses = u.Gateways[:1], u.Addresses[:1]
+		u.Gateways, u.Addresses, u.Sources = u.Gateways[:1], u.Addresses[:1], u.Sources[:1]
 		u.Routes = []uplink.Route{route("192.0.2.128/25", "192.0.2.7"), route("192.0.0.0/16", "192.0.2.7"), route("192.0.2.200/32", "192.0.2.8")}
 	})
 	var rules []string

@@ -13,7 +13,8 @@ import (
 	"github.com/uplinkd/uplinkd/internal/uplink"
 )
 
-// The steps of our block of priorities, as offsets from its base. Each has room after it.
+// The steps of our block of priorities, as offsets from its base. Each has room after it. A is an address, or a prefix of them
+// with "iif lo": see uplink.Source.
 const (
 	StepLocal      = 0   // lookup local, where somebody has moved that behind our block
 	StepMark       = 10  // fwmark M/MASK lookup T: what the user said explicitly wins
@@ -23,9 +24,11 @@ const (
 	StepNested     = 182 // the two steps of nested prefixes, the innermost first: see builder.closer
 	StepCloser     = 190 // from A to SUBNET lookup main, less SUBNET: what main knows closer, as a virtual machine's address
 	StepSubnet     = 200 // from A lookup T, less its default route: two NICs in one subnet stay apart
+	StepBypass     = 250 // from A to DST lookup T: main has DST by another uplink's gateway, as a VPN's server
 	StepMain       = 300 // from A lookup main, less its default routes: LAN, VPN and containers keep working
 	StepBeside     = 310 // from A lookup X, less its default routes: tables that somebody else has looked up beside main
 	StepDefault    = 400 // from A lookup T: a reply leaves by the link that it came in on
+	StepDelegated  = 410 // from P lookup T: what hosts of a delegated prefix send leaves by its uplink
 	StepFence      = 500 // from A unreachable: never by another uplink
 	StepDeviceMain = 600 // oif IF lookup main, less its default routes: what is routed by IF stays so
 	StepDevice     = 610 // oif IF lookup T: bound to the device
@@ -33,12 +36,18 @@ const (
 	StepDNS        = 710 // to DNS lookup T
 )
 
-// How much of a table step 2 and step 3 leave out. 1, not 0, in table main: a VPN's pair of 0.0.0.0/1 and 128.0.0.0/1
-// is a default route by another name, and must not swallow replies either.
-const (
-	subnetSuppress = 0
-	mainSuppress   = 1
-)
+// subnetSuppress is how much of an uplink's own table its subnets leave out.
+const subnetSuppress = 0
+
+// mainSuppress is how much of table main is left out, and of what others have asked beside it: a VPN's 0.0.0.0/1 and 128.0.0.0/1
+// are a default route by another name, and so are the ::/3, 2000::/4 and 3000::/4 that OpenVPN takes for IPv6
+// (redirect-gateway ipv6). They must not swallow replies either.
+func mainSuppress(f rpdb.Family) rpdb.Limit {
+	if f == rpdb.IPv6 {
+		return rpdb.Suppress(4)
+	}
+	return rpdb.Suppress(1)
+}
 
 // metricIPv6 is what the kernel makes of an IPv6 route without a metric (IP6_RT_PRIO_USER in linux/ipv6_route.h).
 const metricIPv6 = 1024
@@ -59,8 +68,9 @@ type Route struct {
 
 // Plan is what the kernel should hold, each rule and each route key once.
 type Plan struct {
-	Rules  []Rule
-	Routes []Route
+	Rules    []Rule
+	Routes   []Route
+	Settings []Setting
 }
 
 // Owner is the name of the uplink that an operation is for; empty where the plan has nothing of the kind.
@@ -73,6 +83,10 @@ func (p Plan) Owner(op rpdb.Op) string {
 	case rpdb.AddRoute, rpdb.ReplaceRoute:
 		if i := slices.IndexFunc(p.Routes, func(r Route) bool { return r.Route == op.Route }); i >= 0 {
 			return p.Routes[i].Uplink
+		}
+	case rpdb.SetSetting:
+		if i := slices.IndexFunc(p.Settings, func(s Setting) bool { return s.Setting == op.Setting }); i >= 0 {
+			return p.Settings[i].Uplink
 		}
 	}
 	return ""
@@ -87,17 +101,21 @@ func (p Plan) State() rpdb.State {
 	for i, r := range p.Routes {
 		s.Routes[i] = r.Route
 	}
+	for _, o := range p.Settings {
+		s.Settings = append(s.Settings, o.Setting)
+	}
 	return s
 }
 
-// maxBeside is how many foreign tables are asked for each address: each costs every packet a rule, and there is room for
+// maxBeside is how many foreign tables are asked for each source: each costs every packet a rule, and there is room for
 // no more before StepDefault.
 const maxBeside = 8
 
-// Make plans for uplinks that have their table numbers. An uplink without one is left out.
+// Make plans for uplinks that have their table numbers. An uplink without one is left out, but for its link's settings.
 func Make(us []uplink.Uplink, others uplink.Others, cfg config.Config) Plan {
 	b := builder{cfg: cfg, others: others, rules: make(map[rpdb.Rule]bool), routes: make(map[rpdb.RouteKey]bool)}
 	for _, u := range us {
+		b.settings(u)
 		if u.Table == 0 {
 			continue
 		}
@@ -108,11 +126,13 @@ func Make(us []uplink.Uplink, others uplink.Others, cfg config.Config) Plan {
 			b.steering()
 			b.device()
 		}
-		for _, a := range u.Addresses {
-			if !a.Left {
-				b.address(a)
-			}
+		for _, s := range u.Sources {
+			b.source(s)
 		}
+		for _, p := range u.Delegated {
+			b.delegated(p)
+		}
+		b.to()
 	}
 	return b.plan
 }
@@ -164,11 +184,13 @@ func (b *builder) route(r rpdb.Route, why string) {
 	}
 }
 
+const whyLocal = "the rule of table local stands behind ours"
+
 // local puts table local before our rules where it is not: packets between the host's own addresses would leave it.
 func (b *builder) local() {
 	for _, f := range b.others.NoLocal {
 		if _, ok := b.u.Gateway(f); ok {
-			b.rule(StepLocal, rpdb.Rule{Family: f, Table: rpdb.TableLocal}, "the rule of table local stands behind ours")
+			b.rule(StepLocal, rpdb.Rule{Family: f, Table: rpdb.TableLocal}, whyLocal)
 		}
 	}
 }
@@ -182,7 +204,7 @@ func (b *builder) steering() {
 		}
 		for _, iif := range s.IIF {
 			why := fmt.Sprintf("what arrives on %s leaves by this uplink", rpdb.Printable(iif))
-			b.rule(StepIIFMain, rpdb.Rule{Family: g.Family, IIF: iif, Table: rpdb.TableMain, Suppress: rpdb.Suppress(mainSuppress)}, why)
+			b.rule(StepIIFMain, rpdb.Rule{Family: g.Family, IIF: iif, Table: rpdb.TableMain, Suppress: mainSuppress(g.Family)}, why)
 			b.rule(StepIIF, rpdb.Rule{Family: g.Family, IIF: iif, Table: b.u.Table}, why)
 		}
 		if s.DNSRules {
@@ -207,22 +229,22 @@ func (b *builder) device() {
 	}
 	why := fmt.Sprintf("bound to device %s", rpdb.Printable(b.u.Link.Name))
 	for _, g := range b.u.Gateways {
-		b.rule(StepDeviceMain, rpdb.Rule{Family: g.Family, OIF: b.u.Link.Name, Table: rpdb.TableMain, Suppress: rpdb.Suppress(mainSuppress)}, why)
+		b.rule(StepDeviceMain, rpdb.Rule{Family: g.Family, OIF: b.u.Link.Name, Table: rpdb.TableMain, Suppress: mainSuppress(g.Family)}, why)
 		b.rule(StepDevice, rpdb.Rule{Family: g.Family, OIF: b.u.Link.Name, Table: b.u.Table}, why)
 	}
 }
 
-// address plans the rules of one source address. While the link is down only the fence stands.
-func (b *builder) address(a uplink.Address) {
-	from := rpdb.Rule{Family: rpdb.FamilyOf(a.Addr), Src: rpdb.HostPrefix(a.Addr)}
+// source plans the rules of one source: an address, or a prefix of them. While the link is down only the fence stands.
+func (b *builder) source(s uplink.Source) {
+	from := rpdb.Rule{Family: rpdb.FamilyOf(s.Prefix.Addr()), Src: s.Prefix}
+	if s.Local {
+		from.IIF = rpdb.Loopback
+	}
 	if b.u.State != uplink.Down {
 		b.near(from)
 		r := from
 		r.Table = b.u.Table
 		b.rule(StepDefault, r, "replies leave by the link that they came in on")
-		if b.u.Settings.ToRules {
-			b.rule(StepTo, rpdb.Rule{Family: from.Family, Dst: from.Src, Table: b.u.Table}, "to_rules of the configuration")
-		}
 	}
 	if b.u.Settings.Fence {
 		r := from
@@ -231,8 +253,21 @@ func (b *builder) address(a uplink.Address) {
 	}
 }
 
-// near plans the rules of a source address for all that is closer than the Internet: the uplink's own subnets, unless main
-// knows a part of them better, and then all that main, and the tables that others have beside it, know.
+// to plans what leads to the uplink's own addresses. A prefix would not do here: neighbours live in it, and are reached as
+// main says.
+func (b *builder) to() {
+	if !b.u.Settings.ToRules || b.u.State == uplink.Down {
+		return
+	}
+	for _, a := range b.u.Addresses {
+		if !a.Left {
+			b.rule(StepTo, rpdb.Rule{Family: rpdb.FamilyOf(a.Addr), Dst: rpdb.HostPrefix(a.Addr), Table: b.u.Table}, "to_rules of the configuration")
+		}
+	}
+}
+
+// near plans the rules of a source for all that is closer than the Internet: the uplink's own subnets, unless main
+// knows a part of them better, and then what is beyond.
 func (b *builder) near(from rpdb.Rule) {
 	b.closer(from)
 	r := from
@@ -245,7 +280,14 @@ func (b *builder) near(from rpdb.Rule) {
 	r = from
 	r.Table, r.Suppress = b.u.Table, rpdb.Suppress(subnetSuppress)
 	b.rule(StepSubnet, r, "its own subnets by its own link")
-	r.Table, r.Suppress = rpdb.TableMain, rpdb.Suppress(mainSuppress)
+	b.beyond(from)
+}
+
+// beyond plans the rules of a source for what main, and the tables that others have beside it, know.
+func (b *builder) beyond(from rpdb.Rule) {
+	b.bypass(from)
+	r := from
+	r.Table, r.Suppress = rpdb.TableMain, mainSuppress(from.Family)
 	b.rule(StepMain, r, "LAN, VPN and containers stay in reach")
 	step := uint32(StepBeside)
 	for _, t := range b.others.Tables {
@@ -259,7 +301,7 @@ func (b *builder) near(from rpdb.Rule) {
 
 // rule adds a rule at a step; its action is a lookup where none is given.
 func (b *builder) rule(step uint32, r rpdb.Rule, why string) {
-	r.Priority = b.cfg.PriorityBase + step
+	r.Priority = b.priority(step)
 	r.Protocol = b.cfg.Protocol
 	if r.Action == 0 {
 		r.Action = rpdb.ActLookup

@@ -40,6 +40,10 @@ func dsl() uplink.Uplink {
 			{Addr: addr("192.0.2.10"), Bits: 24, Subnet: prefix("192.0.2.0/24")},
 			{Addr: addr("2001:db8::10"), Bits: 64, Subnet: prefix("2001:db8::/64")},
 		},
+		Sources: []uplink.Source{
+			{Prefix: prefix("192.0.2.10/32"), Addresses: []netip.Addr{addr("192.0.2.10")}},
+			{Prefix: prefix("2001:db8::/64"), Local: true, Addresses: []netip.Addr{addr("2001:db8::10")}},
+		},
 		Gateways: []uplink.Gateway{
 			{Family: rpdb.IPv4, Via: addr("192.0.2.1"), Src: addr("192.0.2.10"), Source: "dhclient"},
 			{Family: rpdb.IPv6, Via: addr("fe80::1"), Source: "route proto ra"},
@@ -47,19 +51,26 @@ func dsl() uplink.Uplink {
 	}
 }
 
+// second gives an uplink another IPv4 address in its subnet, so that one source serves both.
+func second(u uplink.Uplink) uplink.Uplink {
+	u.Addresses = append(u.Addresses, uplink.Address{Addr: addr("192.0.2.11"), Bits: 24, Subnet: prefix("192.0.2.0/24")})
+	u.Sources[0] = uplink.Source{Prefix: prefix("192.0.2.0/24"), Local: true, Addresses: []netip.Addr{addr("192.0.2.10"), addr("192.0.2.11")}}
+	return u
+}
+
 func TestMake(t *testing.T) {
 	want := `inet 4190: from 192.0.2.10 to 192.0.2.0/24 lookup main suppress_prefixlength 24  # dsl: what main knows closer than the subnet stays there
-inet6 4190: from 2001:db8::10 to 2001:db8::/64 lookup main suppress_prefixlength 64  # dsl: what main knows closer than the subnet stays there
+inet6 4190: from 2001:db8::/64 to 2001:db8::/64 iif lo lookup main suppress_prefixlength 64  # dsl: what main knows closer than the subnet stays there
 inet 4200: from 192.0.2.10 lookup 7001 suppress_prefixlength 0  # dsl: its own subnets by its own link
-inet6 4200: from 2001:db8::10 lookup 7001 suppress_prefixlength 0  # dsl: its own subnets by its own link
+inet6 4200: from 2001:db8::/64 iif lo lookup 7001 suppress_prefixlength 0  # dsl: its own subnets by its own link
 inet 4300: from 192.0.2.10 lookup main suppress_prefixlength 1  # dsl: LAN, VPN and containers stay in reach
-inet6 4300: from 2001:db8::10 lookup main suppress_prefixlength 1  # dsl: LAN, VPN and containers stay in reach
+inet6 4300: from 2001:db8::/64 iif lo lookup main suppress_prefixlength 4  # dsl: LAN, VPN and containers stay in reach
 inet 4400: from 192.0.2.10 lookup 7001  # dsl: replies leave by the link that they came in on
-inet6 4400: from 2001:db8::10 lookup 7001  # dsl: replies leave by the link that they came in on
+inet6 4400: from 2001:db8::/64 iif lo lookup 7001  # dsl: replies leave by the link that they came in on
 inet 4500: from 192.0.2.10 unreachable  # dsl: the fence: never by another uplink
-inet6 4500: from 2001:db8::10 unreachable  # dsl: the fence: never by another uplink
+inet6 4500: from 2001:db8::/64 iif lo unreachable  # dsl: the fence: never by another uplink
 inet 4600: from all oif eth0 lookup main suppress_prefixlength 1  # dsl: bound to device eth0
-inet6 4600: from all oif eth0 lookup main suppress_prefixlength 1  # dsl: bound to device eth0
+inet6 4600: from all oif eth0 lookup main suppress_prefixlength 4  # dsl: bound to device eth0
 inet 4610: from all oif eth0 lookup 7001  # dsl: bound to device eth0
 inet6 4610: from all oif eth0 lookup 7001  # dsl: bound to device eth0
 inet 192.0.2.0/24 dev eth0 table 7001 scope link src 192.0.2.10  # dsl: the subnet of 192.0.2.10
@@ -83,7 +94,7 @@ func TestMakeVariants(t *testing.T) {
 		{"no fence", func(u *uplink.Uplink) { u.Settings.Fence = false }, 2, nil},
 		{"no table", func(u *uplink.Uplink) { u.Table = 0 }, 18, nil},
 		{"link down: only the fence stands", func(u *uplink.Uplink) { u.State = uplink.Down }, 16, nil},
-		{"the address is left to others", func(u *uplink.Uplink) { u.Addresses[0].Left = true }, 5, nil},
+		{"the address is left to others", func(u *uplink.Uplink) { u.Addresses[0].Left, u.Sources = true, u.Sources[1:] }, 5, nil},
 		{"a further uplink of its link has no oif rules", func(u *uplink.Uplink) { u.Primary = false }, 4, nil},
 		{"no IPv6 gateway any more", func(u *uplink.Uplink) { u.Gateways = u.Gateways[:1] }, 3, nil},
 		{"to_rules", func(u *uplink.Uplink) { u.Settings.ToRules = true }, 0, []string{
@@ -135,10 +146,50 @@ func TestPointToPoint(t *testing.T) {
 	}
 }
 
+// TestPrefixes: one set of rules serves a prefix, and only what the host itself sends: neighbours live in it, too. Rules to an
+// address are about the host, and stay by address.
+func TestPrefixes(t *testing.T) {
+	u := second(dsl())
+	u.Settings.ToRules = true
+	u.Addresses, u.Sources, u.Gateways = slices.Delete(u.Addresses, 1, 2), u.Sources[:1], u.Gateways[:1]
+	others := uplink.Others{Tables: []uplink.Table{{Family: rpdb.IPv4, Number: 52}}}
+	u.Own = []netip.Prefix{prefix("192.0.2.1/32")}
+	want := []string{
+		"4180: from 192.0.2.0/24 to 192.0.2.1 iif lo lookup 7001 suppress_prefixlength 0",
+		"4190: from 192.0.2.0/24 to 192.0.2.0/24 iif lo lookup main suppress_prefixlength 24",
+		"4200: from 192.0.2.0/24 iif lo lookup 7001 suppress_prefixlength 0",
+		"4300: from 192.0.2.0/24 iif lo lookup main suppress_prefixlength 1",
+		"4310: from 192.0.2.0/24 iif lo lookup 52 suppress_prefixlength 1",
+		"4400: from 192.0.2.0/24 iif lo lookup 7001",
+		"4500: from 192.0.2.0/24 iif lo unreachable",
+		"4600: from all oif eth0 lookup main suppress_prefixlength 1",
+		"4610: from all oif eth0 lookup 7001",
+		"4700: from all to 192.0.2.10 lookup 7001",
+		"4700: from all to 192.0.2.11 lookup 7001",
+	}
+	if d := cmp.Diff(want, rules(u, others)); d != "" {
+		t.Errorf("(-want +got):\n%s", d)
+	}
+	u.State = uplink.Down
+	if d := cmp.Diff(want[6:7], rules(u, others)); d != "" {
+		t.Errorf("down (-want +got):\n%s", d)
+	}
+}
+
+// rules are those of one uplink, in the order of the kernel's.
+func rules(u uplink.Uplink, others uplink.Others) []string {
+	rs := plan.Make([]uplink.Uplink{u}, others, config.Default()).State().Rules
+	slices.SortFunc(rs, rpdb.CompareRules)
+	var out []string
+	for _, r := range rs {
+		out = append(out, r.String())
+	}
+	return out
+}
+
 // TestOnce: two addresses of one subnet are one route, and no rule is there twice.
 func TestOnce(t *testing.T) {
-	u := dsl()
-	u.Addresses = append(u.Addresses, uplink.Address{Addr: addr("192.0.2.11"), Bits: 24, Subnet: prefix("192.0.2.0/24")})
+	u := second(dsl())
 	p := plan.Make([]uplink.Uplink{u, u}, uplink.Others{}, config.Default())
 	s := p.State()
 	for i, r := range s.Rules {
@@ -151,8 +202,8 @@ func TestOnce(t *testing.T) {
 			t.Errorf("twice: %+v", r.RouteKey)
 		}
 	}
-	if len(s.Rules) != 19 || len(s.Routes) != 4 {
-		t.Errorf("%d rules and %d routes, want 19 and 4", len(s.Rules), len(s.Routes))
+	if len(s.Rules) != 14 || len(s.Routes) != 4 {
+		t.Errorf("%d rules and %d routes, want 14 and 4", len(s.Rules), len(s.Routes))
 	}
 }
 
@@ -167,7 +218,7 @@ func TestOthers(t *testing.T) {
 	for _, want := range []string{
 		"inet 4000: from all lookup local  # dsl: the rule of table local stands behind ours",
 		"inet 4310: from 192.0.2.10 lookup 52 suppress_prefixlength 1  # dsl: somebody else has this table asked beside main",
-		"inet6 4310: from 2001:db8::10 lookup 52 suppress_prefixlength 1  # dsl: somebody else has this table asked beside main",
+		"inet6 4310: from 2001:db8::/64 iif lo lookup 52 suppress_prefixlength 4  # dsl: somebody else has this table asked beside main",
 		"inet 4311: from 192.0.2.10 lookup 99 suppress_prefixlength 1  # dsl: somebody else has this table asked beside main",
 	} {
 		if !strings.Contains(got, want) {

@@ -6,10 +6,11 @@ import (
 	"slices"
 )
 
-// State is a set of rules and routes: what is wanted, or what is there.
+// State is a set of rules, routes and settings of links: what is wanted, or what is there.
 type State struct {
-	Routes []Route
-	Rules  []Rule
+	Routes   []Route
+	Rules    []Rule
+	Settings []Setting
 }
 
 // Conflict is a route that we want and cannot have: somebody else's sits at its key, and is not ours to overwrite.
@@ -21,11 +22,13 @@ type Conflict struct {
 // that mark rules and routes as ours; what carries another is never part of an operation.
 //
 // The order is the one that loses no packet: routes before rules on the way up, rules before routes on the way down,
-// everything that comes before anything that goes, and a route that changes is replaced in place.
+// everything that comes before anything that goes, and a route that changes is replaced in place. Settings are
+// the first to come and the last to go: a reverse path filter is loose for as long as rules make packets cross it.
 func Diff(desired State, actual *Snapshot, owners ...uint8) ([]Op, []Conflict) {
 	ours := func(protocol uint8) bool { return slices.Contains(owners, protocol) }
 	ops, conflicts := diffRoutes(desired.Routes, actual.Routes, ours)
 	ops = append(ops, diffRules(desired.Rules, actual.Rules, ours)...)
+	ops = append(ops, diffSettings(desired.Settings, actual)...)
 	slices.SortStableFunc(ops, compareOps)
 	return ops, conflicts
 }
@@ -103,6 +106,8 @@ func compareOps(a, b Op) int {
 		return c
 	}
 	switch a.Verb {
+	case SetSetting, PutBack:
+		return compareSettings(a.Setting, b.Setting)
 	case AddRoute, ReplaceRoute:
 		return compareRoutes(a.Route, b.Route)
 	case DelRoute:

@@ -26,6 +26,10 @@ const (
 	TableLocal   uint32 = 255
 )
 
+// Loopback is the IIF of a rule that is for packets which the host itself sends: the kernel gives those LOOPBACK_IFINDEX as the
+// interface that they came in on (net/ipv4/route.c: ip_route_output_key_hash, net/ipv6/route.c: ip6_route_output_flags).
+const Loopback = "lo"
+
 // Limit is suppress_prefixlength: a route whose prefix has this length or less does not count. Off by default.
 type Limit struct {
 	Set bool

@@ -39,9 +39,21 @@ type Snapshot struct {
 	Links     []Link
 	Addresses []Address
 	// Routes holds all that carry our protocol, all default routes, all in tables other than main, local and default,
-	// and the routes of table main that have no next hop (the connected subnets).
+	// the routes of table main that have no next hop (the connected subnets), and those to single hosts that have one, as a VPN
+	// puts there for its server: no routing daemon's, and a bounded number.
 	Routes []Route
 	Rules  []Rule // all of them, both families
+	// Settings holds rp_filter of every link and of "all", and ARPIgnore and ARPAnnounce of "all" and of the links that have an
+	// IPv4 address and could be uplinks with ARP; SrcValidMark only where strict reverse path filtering makes it count.
+	// None where they could not be read.
+	Settings []Setting
+	// Changed are those of them that we wrote. The kernel does not know: whoever compares has to fill it in.
+	Changed []Changed
+	// Neighbors holds the gateways, by next hops of Routes, on links that share an IPv4 subnet with another one.
+	Neighbors []Neighbor
+	// Filtered counts the packets that the reverse path filter dropped since the boot (TcpExt IPReversePathFilter in
+	// /proc/net/netstat); 0 where no link filters strictly.
+	Filtered uint64
 }
 
 // Link finds a link by its index.

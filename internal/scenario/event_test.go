@@ -20,6 +20,12 @@ func (s *script) event(command string, args []string) (lease.Event, error) {
 	case "release":
 		ev.Verb = lease.Remove
 		ev.Address, err = netip.ParseAddr(args[2])
+	case "delegate":
+		ev.Verb = lease.Bind
+		ev.Lease, err = delegation(ev.Source, args[2])
+	case "announce":
+		ev.Verb, ev.Source = lease.Bind, lease.SourceRA
+		ev.Lease, err = announcement(args[1], args[2:])
 	case "replace":
 		ev.Verb = lease.Replace
 		ev.Leases, err = leases(ev.Source, args[2:])
@@ -28,6 +34,23 @@ func (s *script) event(command string, args []string) (lease.Event, error) {
 		ev.Lease, err = oneLease(ev.Source, args[2], args[3:])
 	}
 	return ev, err
+}
+
+// delegation reads a prefix that a DHCPv6 server has delegated.
+func delegation(source lease.Source, prefix string) (lease.Lease, error) {
+	p, err := netip.ParsePrefix(prefix)
+	return lease.Lease{Source: source, Address: p.Addr(), Prefix: p, Delegated: true, Bits: p.Bits()}, err
+}
+
+// announcement reads a prefix and the routers that announce it.
+func announcement(prefix string, routers []string) (lease.Lease, error) {
+	p, err := netip.ParsePrefix(prefix)
+	if err != nil {
+		return lease.Lease{}, err
+	}
+	l, err := oneLease(lease.SourceRA, p.Addr().String(), routers)
+	l.Prefix = p
+	return l, err
 }
 
 // leases reads "ADDR=GW,..." words.

@@ -78,7 +78,7 @@ func TestClasslessLookup(t *testing.T) {
 }
 
 // way is a route's link and next hop.
-func (w *realWorld) way(t *testing.T, r rpdb.Route) string {
+func (w *realWorld) way(t testing.TB, r rpdb.Route) string {
 	name, err := w.host.LinkNames()
 	if err != nil {
 		t.Fatal(err)

@@ -19,7 +19,7 @@ import (
 // step is one line of a script, drawn at random. They are few enough to meet, and some of them fail.
 func step(t *rapid.T) string {
 	dev := rapid.SampledFrom([]string{"eth0", "eth1"}).Draw(t, "dev")
-	cidr := rapid.SampledFrom([]string{"192.0.2.10/24", "192.0.2.11/24", "198.51.100.20/24", "203.0.113.7/32", "2001:db8::1/64"}).Draw(t, "cidr")
+	cidr := rapid.SampledFrom([]string{"192.0.2.10/24", "192.0.2.11/24", "198.51.100.20/24", "203.0.113.7/32", "10.9.0.7/32", "2001:db8::1/64", "fd00::1/64"}).Draw(t, "cidr")
 	ip, _, _ := strings.Cut(cidr, "/")
 	gw := rapid.SampledFrom([]string{"192.0.2.1", "192.0.2.2", "198.51.100.1", "192.0.2.10", "127.0.0.1", "10.254.0.1"}).Draw(t, "gw")
 	proto := rapid.SampledFrom([]string{"boot", "dhcp"}).Draw(t, "proto")
@@ -38,15 +38,21 @@ func step(t *rapid.T) string {
 		"route add default via " + gw + " dev " + dev + " proto " + proto,
 		"route replace default via " + gw + " dev " + dev + " proto " + proto,
 		"route add default via fe80::1 dev " + dev + " proto ra metric 1024",
+		"route add default via inet6 fe80::1 dev " + dev + " proto " + proto,
+		"route del default via inet6 fe80::1 dev " + dev + " proto " + proto,
 		"route del default via " + gw + " dev " + dev + " proto " + proto,
 		"down " + dev,
 		"up " + dev,
 		"restart",
 		"rule flush ours",
+		"reload strict",
+		"reload plain",
+		"sysctl " + dev + " arp_ignore 1",
+		"sysctl " + dev + " rp_filter 0",
 	}).Draw(t, "step")
 }
 
-// TestSameOnBothKernels: whatever happens, the agent leaves the same rules and routes in the kernel in memory as in the
+// TestSameOnBothKernels: whatever happens, the agent leaves the same rules, routes and settings in the kernel in memory as in the
 // real one, and what one kernel refuses the other refuses too.
 func TestSameOnBothKernels(t *testing.T) {
 	checks(t, 10)
@@ -85,7 +91,7 @@ func checks(t *testing.T, n int) {
 }
 
 func newPlayer(t testing.TB, w world) *script {
-	s := &script{t: t, w: w, disk: &disk{}}
+	s := &script{t: t, w: w, disk: &disk{}, files: map[string]string{"strict": `arp = "strict"`, "plain": ""}}
 	for _, line := range []string{"link eth0", "link eth1", "start"} {
 		if err := s.play(line); err != nil {
 			t.Fatal(err)
@@ -108,16 +114,18 @@ func compare(a, b *script) error {
 	if err := errors.Join(a.settle(), b.settle()); err != nil {
 		return err
 	}
-	x, err := a.picture()
-	if err != nil {
-		return err
-	}
-	y, err := b.picture()
-	if err != nil {
-		return err
-	}
-	if d := cmp.Diff(x, y); d != "" {
-		return fmt.Errorf("(-memory +real):\n%s", d)
+	for _, see := range []func(*script) (string, error){(*script).picture, (*script).settings} {
+		x, err := see(a)
+		if err != nil {
+			return err
+		}
+		y, err := see(b)
+		if err != nil {
+			return err
+		}
+		if d := cmp.Diff(x, y); d != "" {
+			return fmt.Errorf("(-memory +real):\n%s", d)
+		}
 	}
 	return nil
 }
@@ -134,6 +142,9 @@ func TestOrderDoesNotMatter(t *testing.T) {
 		"addr eth0 2001:db8::1/64",
 		"route add default via fe80::1 dev eth0 proto ra metric 1024",
 		"addr ppp0 10.64.0.100/32 peer 10.64.0.1/32",
+		"addr eth0 fd00:a::1/64",
+		"addr eth2 10.9.0.7/32",
+		"route add default via inet6 fe80::1 dev eth2 proto static metric 9",
 	}
 	detours := [][]string{
 		{"addr eth0 10.1.1.1/24", "lease eth0 other 10.1.1.1 10.1.1.2", "release eth0 other 10.1.1.1", "deladdr eth0 10.1.1.1/24"},
@@ -143,7 +154,7 @@ func TestOrderDoesNotMatter(t *testing.T) {
 		{"lease ppp0 ppp 10.64.0.99", "release ppp0 ppp 10.64.0.99"},
 	}
 	want := outcome(t, facts)
-	if strings.Count(want, " unreachable") != 5 {
+	if strings.Count(want, " unreachable") != 7 {
 		t.Fatalf("not every address has a fence:\n%s", want)
 	}
 	rapid.Check(t, func(rt *rapid.T) {
@@ -165,7 +176,7 @@ func outcome(t *testing.T, steps []string) (text string) {
 func play(t testing.TB, steps []string) string {
 	s := newPlayer(t, newFakeWorld())
 	defer s.stop()
-	for _, line := range slices.Concat([]string{"link ppp0 ppp"}, steps) {
+	for _, line := range slices.Concat([]string{"link ppp0 ppp", "link eth2"}, steps) {
 		if err := s.play(line); err != nil {
 			t.Fatalf("%s: %v", line, err)
 		}

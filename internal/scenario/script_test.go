@@ -77,25 +77,35 @@ func run(t testing.TB, a *txtar.Archive, w world) {
 
 // commands are what a script may say.
 //
-//	link DEV [ppp|tun]              a link comes, up
+//	link DEV [ppp|tun|bridge|macvlan PARENT|index N]  a link comes, up
+//	master DEV [BRIDGE]             it becomes a bridge's port, or is one no more
+//	carrier DEV on|off              its other end comes and goes
 //	up|down|del DEV, rename DEV NEW
-//	addr DEV CIDR [peer CIDR], deladdr DEV CIDR [peer CIDR]
+//	addr DEV CIDR [peer CIDR], deladdr DEV CIDR [peer CIDR]; more about addresses: see addresses
 //	route add|replace|del TEXT      as ip-route(8)
+//	nexthop, nhid, multipath, bare  routes with several next hops, and with nexthop objects: see hops
 //	rule add|del [-6] TEXT, rule flush [ours]
 //	start [CONFIG], stop            the daemon; stop is a crash: it says goodbye to nobody
 //	reload CONFIG, flush
 //	lease DEV SOURCE ADDR [GW...] [DST=GW...]  a hook says so, with classless routes; "refused" for a gateway that was none at all
 //	replace DEV SOURCE [ADDR[=GW,...]...]      a hook names all that the client has on the link
 //	release DEV SOURCE ADDR, fail DEV SOURCE
+//	delegate DEV SOURCE PREFIX      a hook says that the prefix is for what is behind the host; released by its first address
+//	announce DEV PREFIX ROUTER...   routers of the link advertise a prefix: all those that do
 //	refused lease|replace ...       the hook hears that its word does not count
 //	expect FILE                     this is all of ours that the kernel has
 //	problems FILE                   this is what status complains about
 //	foreign FILE                    this is all that the kernel has of others, less its own
+//	sysctl, sysctls, notes          about settings of links: see sysctls
 func (s *script) do(command string, args []string) error {
 	text := strings.Join(args, " ")
 	switch command {
 	case "link":
 		return s.w.Link(args[0], strings.Join(args[1:], " "))
+	case "master":
+		return s.w.Master(args[0], strings.Join(args[1:], ""))
+	case "carrier":
+		return s.w.Carrier(args[0], args[1] == "on")
 	case "up":
 		return s.w.Up(args[0])
 	case "down":
@@ -104,7 +114,16 @@ func (s *script) do(command string, args []string) error {
 		return s.w.Delete(args[0])
 	case "rename":
 		return s.w.Rename(args[0], args[1])
+	case "promote", "forward", "way":
+		return s.addresses(command, args)
+	case "nexthop", "nhid", "multipath", "bare":
+		return s.hops(command, args)
+	case "sysctl", "sysctls", "notes":
+		return s.sysctls(command, args)
 	case "addr":
+		if len(args) == 3 {
+			return s.addresses(command, args)
+		}
 		if len(args) == 4 {
 			return s.w.Peer(args[0], args[1], args[3])
 		}
@@ -155,7 +174,7 @@ func (s *script) daemon(command string, args []string) error {
 			return fmt.Errorf("it is taken")
 		}
 		return nil
-	case "lease", "replace", "release", "fail":
+	case "lease", "replace", "release", "fail", "announce", "delegate":
 		ev, err := s.event(command, args)
 		if err != nil {
 			return err

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -22,7 +23,12 @@ import (
 
 // world is a host that a script happens to, on either kernel.
 type world interface {
-	Link(name, kind string) error // "ppp", "tun", or "" for Ethernet
+	// Link makes a link of a kind: "ppp", "tun", "bridge", "macvlan PARENT", or "" for Ethernet, which may be "index N".
+	Link(name, kind string) error
+	// Master puts a link into a bridge, or takes it out: "".
+	Master(dev, master string) error
+	// Carrier has the other end of an Ethernet link go and come.
+	Carrier(dev string, on bool) error
 	Up(dev string) error
 	Down(dev string) error
 	Delete(dev string) error
@@ -31,7 +37,15 @@ type world interface {
 	Peer(dev, addr, peer string) error
 	DelAddr(dev, cidr string) error
 	DelPeer(dev, addr, peer string) error
+	State(dev, cidr, state string) error // as the command addr has it
+	Promote(dev string) error
+	Nexthop(verb, text string) error             // as the command nexthop has it
+	RouteByNexthop(text string, id uint32) error // text has no next hop and no link
+	Multipath(text string, hops ...string) error // each hop is "via ADDR dev DEV"
 	Index(dev string) (int, error)
+	// Sysctl writes net.ipv4.conf.DEV.NAME, and GetSysctl reads it.
+	Sysctl(dev, name string, value int) error
+	GetSysctl(dev, name string) (int, error)
 	Route(verb, text string) error
 	Rule(verb, text string) error
 	// FlushRules is "ip rule flush" for both families, or "ip rule flush proto N" where the protocol is not 0.
@@ -63,11 +77,41 @@ func (w fakeWorld) Link(name, kind string) error {
 	case "tun":
 		l.Kind, l.Type, l.PointToPoint = kind, unix.ARPHRD_NONE, true
 	}
+	switch k, arg, _ := strings.Cut(kind, " "); k {
+	case "bridge", "macvlan":
+		l.Kind = k
+	case "index":
+		l.Kind = "veth"
+		index, err := strconv.Atoi(arg)
+		if err != nil {
+			return err
+		}
+		l.Index = index
+	}
 	w.AddLink(l)
 	return nil
 }
 
+func (w fakeWorld) Master(dev, master string) error {
+	if master == "" {
+		return w.Enslave(dev, 0)
+	}
+	index, err := w.Index(master)
+	if err != nil {
+		return err
+	}
+	return w.Enslave(dev, index)
+}
+
 func (w fakeWorld) DelPeer(dev, addr, _ string) error { return w.DelAddr(dev, addr) }
+
+func (w fakeWorld) Sysctl(dev, name string, value int) error {
+	return w.SetSetting(dev, rpdb.SettingName(name), value)
+}
+
+func (w fakeWorld) GetSysctl(dev, name string) (int, error) {
+	return w.GetSetting(dev, rpdb.SettingName(name))
+}
 
 func (w fakeWorld) Route(verb, text string) error {
 	r, err := testnet.ParseRoute(text, w.Index)
@@ -89,10 +133,19 @@ func (w fakeWorld) Rule(verb, text string) error {
 	if err != nil {
 		return err
 	}
-	if verb == "add" {
+	given := testnet.HasPriority(text)
+	switch {
+	case verb == "add" && given:
 		return w.PutRule(r)
+	case verb == "add":
+		return w.PlaceRule(r)
 	}
-	w.DelRules(func(o rpdb.Rule) bool { return o == r })
+	w.DelRules(func(o rpdb.Rule) bool {
+		if !given {
+			r.Priority = o.Priority
+		}
+		return o == r
+	})
 	return nil
 }
 
@@ -120,13 +173,15 @@ type realWorld struct {
 }
 
 func newRealWorld(t testing.TB) world {
-	return &realWorld{t: t, host: testnet.New(t), far: testnet.New(t)}
+	w := &realWorld{t: t, host: testnet.New(t), far: testnet.New(t)}
+	plainSettings(t, w.host)
+	return w
 }
 
 func (w *realWorld) Link(name, kind string) error {
 	types := map[string]int{"ppp": testnet.ARPHRDPPP, "tun": unix.ARPHRD_NONE}
 	if types[kind] == 0 {
-		return testnet.Veth(w.host, name, w.far, name)
+		return w.ethernet(name, kind)
 	}
 	f, err := w.host.Tun(name, types[kind])
 	if errors.Is(err, fs.ErrPermission) {
@@ -137,6 +192,32 @@ func (w *realWorld) Link(name, kind string) error {
 	}
 	w.t.Cleanup(func() { _ = f.Close() })
 	return w.host.Up(name)
+}
+
+// ethernet makes a link that is no tun device.
+func (w *realWorld) ethernet(name, kind string) error {
+	switch k, arg, _ := strings.Cut(kind, " "); k {
+	case "bridge":
+		return w.host.Bridge(name)
+	case "macvlan":
+		return w.host.Macvlan(name, arg)
+	case "index":
+		index, err := strconv.Atoi(arg)
+		if err != nil {
+			return err
+		}
+		return testnet.VethIndex(w.host, name, index, w.far, name)
+	}
+	return testnet.Veth(w.host, name, w.far, name)
+}
+
+func (w *realWorld) Master(dev, master string) error { return w.host.Master(dev, master) }
+
+func (w *realWorld) Carrier(dev string, on bool) error {
+	if on {
+		return w.far.Up(dev)
+	}
+	return w.far.Down(dev)
 }
 
 func (w *realWorld) Up(dev string) error                  { return w.host.Up(dev) }

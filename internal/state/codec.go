@@ -21,6 +21,7 @@ const (
 	maxLeases  = 1 << 14
 	maxHeld    = 1 << 16
 	maxRoutes  = 1 << 14
+	maxChanged = 1 << 14
 	maxSeq     = 1 << 62 // room to count on
 	maxName    = 64      // bytes of a name
 	maxList    = 1024    // elements of a list in a lease
@@ -36,6 +37,7 @@ type document struct {
 	Leases   []json.RawMessage          `json:"leases"`
 	Held     []json.RawMessage          `json:"held"`
 	Routes   []json.RawMessage          `json:"routes"`
+	Settings []json.RawMessage          `json:"settings"`
 }
 
 type routeWord struct {
@@ -47,13 +49,14 @@ type routeWord struct {
 }
 
 type storedLease struct {
-	Index     int         `json:"index"`
-	Interface string      `json:"interface"`
-	Seq       uint64      `json:"seq"`
-	Received  time.Time   `json:"received"`
-	Lease     lease.Lease `json:"lease"`
-	Seen      bool        `json:"seen,omitzero"`
-	Sole      bool        `json:"sole,omitzero"`
+	Index     int           `json:"index"`
+	Interface string        `json:"interface"`
+	Seq       uint64        `json:"seq"`
+	Received  time.Time     `json:"received"`
+	Boottime  time.Duration `json:"boottime_ns,omitzero"`
+	Lease     lease.Lease   `json:"lease"`
+	Seen      bool          `json:"seen,omitzero"`
+	Sole      bool          `json:"sole,omitzero"`
 }
 
 type held struct {
@@ -78,18 +81,22 @@ func encode(s State) ([]byte, error) {
 		Leases   []storedLease     `json:"leases"`
 		Held     []held            `json:"held"`
 		Routes   []routeWord       `json:"routes"`
-	}{Version, s.BootID, s.Protocol, map[string]uint32{}, []storedLease{}, []held{}, []routeWord{}}
+		Settings []setting         `json:"settings"`
+	}{Version, s.BootID, s.Protocol, map[string]uint32{}, []storedLease{}, []held{}, []routeWord{}, []setting{}}
 	for name, table := range s.Tables {
 		out.Tables[escape(name)] = table
 	}
 	for _, l := range s.Leases {
-		out.Leases = append(out.Leases, storedLease{l.Index, escape(l.Interface), l.Seq, l.Received.UTC(), l.Lease, l.Seen, l.Sole})
+		out.Leases = append(out.Leases, storedLease{l.Index, escape(l.Interface), l.Seq, l.Received.UTC(), l.Boottime, l.Lease, l.Seen, l.Sole})
 	}
 	for _, h := range s.Held {
 		out.Held = append(out.Held, held{h.Index, escape(h.Interface), h.Address, h.Class, h.Gateway, h.Onlink, h.Source, h.Fell, h.Lent})
 	}
 	for _, r := range s.Routes {
 		out.Routes = append(out.Routes, routeWord(r))
+	}
+	for _, c := range s.Settings {
+		out.Settings = append(out.Settings, setting{c.Index, escape(c.Interface), c.MAC, c.Name, c.Value, c.Was})
 	}
 	data, err := json.MarshalIndent(out, "", "  ")
 	if err != nil {
@@ -118,6 +125,7 @@ func decode(data []byte) (s State, dropped []string, err error) {
 	s.Leases = entries(&d, "lease", doc.Leases, maxLeases, decodeLease)
 	s.Held = entries(&d, "held address", doc.Held, maxHeld, decodeHeld)
 	s.Routes = entries(&d, "route", doc.Routes, maxRoutes, decodeRoute)
+	s.Settings = entries(&d, "setting", doc.Settings, maxChanged, decodeSetting)
 	return s, d.dropped, nil
 }
 
@@ -218,7 +226,7 @@ func decodeLease(data []byte) (StoredLease, error) {
 		return StoredLease{}, fmt.Errorf("place %d in the order", in.Seq)
 	}
 	return StoredLease{
-		Index: in.Index, Interface: name, Seq: in.Seq, Received: in.Received, Lease: in.Lease, Seen: in.Seen, Sole: in.Sole,
+		Index: in.Index, Interface: name, Seq: in.Seq, Received: in.Received, Boottime: max(in.Boottime, 0), Lease: in.Lease, Seen: in.Seen, Sole: in.Sole,
 	}, nil
 }
 

@@ -111,7 +111,7 @@ func (s *Store) Load() (State, error) {
 	}
 	s.last, s.synced = data, maps.Clone(st.Tables)
 	if st.BootID != s.bootID {
-		st.BootID, st.Leases, st.Held = s.bootID, nil, nil
+		st.BootID, st.Leases, st.Held, st.Settings = s.bootID, nil, nil, nil
 	}
 	if dropped != nil {
 		return st, &DamageError{File: s.file(), Dropped: dropped, Tables: len(st.Tables)}

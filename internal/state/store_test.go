@@ -31,7 +31,7 @@ func example() State {
 		Version: Version, BootID: "boot-1", Protocol: 117,
 		Tables: map[string]uint32{"dsl": 7000, "a$(id)b": 7001, "\xff\x01\"\\": 101},
 		Leases: []StoredLease{
-			{Index: 3, Interface: "wan0", Seq: 9, Received: received, Lease: lease.Lease{
+			{Index: 3, Interface: "wan0", Seq: 9, Received: received, Boottime: 90 * time.Minute, Lease: lease.Lease{
 				Source: "dhclient", Address: addr("192.0.2.7"), Bits: 24, Peer: addr("192.0.2.9"),
 				Routers: []netip.Addr{addr("192.0.2.1")}, HasClassless: true,
 				Classless: []lease.Route{{Dst: netip.MustParsePrefix("0.0.0.0/0"), Gateway: addr("192.0.2.2")}},
@@ -43,6 +43,10 @@ func example() State {
 		},
 		Held: []Held{{Index: 3, Interface: "wan0", Address: addr("192.0.2.7"), Class: "lease",
 			Gateway: addr("192.0.2.1"), Onlink: true, Fell: true, Lent: true}},
+		Settings: []Setting{
+			{Index: 3, Interface: "wan0", MAC: "02:00:5e:10:00:01", Name: "rp_filter", Value: 2, Was: 1},
+			{Index: 4, Interface: "\xffwan1", Name: "arp_ignore", Value: 1},
+		},
 	}
 }
 
@@ -105,7 +109,7 @@ func TestAnotherBootKeepsOnlyTables(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := example()
-	want.BootID, want.Leases, want.Held = "boot-2", nil, nil
+	want.BootID, want.Leases, want.Held, want.Settings = "boot-2", nil, nil, nil
 	wantState(t, open(t, dir, "boot-2"), want)
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"strconv"
 	"time"
 
 	"github.com/vishvananda/netlink"
@@ -58,6 +59,95 @@ func (n *NS) Leased(dev, cidr string, life time.Duration) error {
 	return n.addr(dev, cidr, "", func(l netlink.Link, a *netlink.Addr) error {
 		a.ValidLft, a.PreferedLft = int(life.Seconds()), int(life.Seconds())
 		return n.link.AddrReplace(l, a)
+	})
+}
+
+// Deprecated adds an address whose preferred lifetime is over, or makes one that is there such a one.
+func (n *NS) Deprecated(dev, cidr string) error {
+	return n.addr(dev, cidr, "", func(l netlink.Link, a *netlink.Addr) error {
+		a.ValidLft = int(time.Hour.Seconds())
+		return n.link.AddrReplace(l, a)
+	})
+}
+
+// Tentative adds an IPv6 address that stays tentative for as long as a test may take: duplicate address detection asks a
+// hundred times, a second apart.
+func (n *NS) Tentative(dev, cidr string) error {
+	return errors.Join(n.detect(dev, cidr, 100), n.flagged(dev, cidr, unix.IFA_F_TENTATIVE))
+}
+
+// Duplicate adds an IPv6 address that is on the other end of the link, too, and waits until the kernel has found that.
+func (n *NS) Duplicate(dev, cidr string) error {
+	return errors.Join(n.detect(dev, cidr, 1), n.flagged(dev, cidr, unix.IFA_F_DADFAILED))
+}
+
+// detect adds an address with duplicate address detection, which is off for all others.
+func (n *NS) detect(dev, cidr string, asks int) error {
+	conf := "net/ipv6/conf/" + dev
+	err := errors.Join(n.Sysctl(conf+"/accept_dad", "1"), n.Sysctl(conf+"/dad_transmits", strconv.Itoa(asks)))
+	if err != nil {
+		return err
+	}
+	return n.addr(dev, cidr, "", func(l netlink.Link, a *netlink.Addr) error {
+		a.Flags = 0
+		return n.link.AddrAdd(l, a)
+	})
+}
+
+// flagged waits until an address has a flag (IFA_F_*).
+func (n *NS) flagged(dev, cidr string, flag int) error {
+	p, err := parsePrefix(cidr)
+	if err != nil {
+		return err
+	}
+	return Wait(ready, func() error {
+		as, err := n.Addresses(dev)
+		if err == nil && as[p]&flag == 0 {
+			err = fmt.Errorf("namespace %s: %s: address %s has flags %#x, want %#x", n.Name, dev, cidr, as[p], flag)
+		}
+		return err
+	})
+}
+
+// Addresses are those of a device with their flags (IFA_F_*).
+func (n *NS) Addresses(dev string) (map[netip.Prefix]int, error) {
+	l, err := n.dev(dev)
+	if err != nil {
+		return nil, err
+	}
+	list, err := n.link.AddrList(l, unix.AF_UNSPEC)
+	if err != nil {
+		return nil, fmt.Errorf("namespace %s: list addresses of %s: %w", n.Name, dev, err)
+	}
+	as := make(map[netip.Prefix]int)
+	for _, a := range list {
+		ip, _ := netip.AddrFromSlice(a.IP)
+		bits, _ := a.Mask.Size()
+		as[netip.PrefixFrom(ip.Unmap(), bits)] = a.Flags
+	}
+	return as, nil
+}
+
+// Rotating adds an IPv6 address beside which the kernel makes temporary ones (RFC 8981, IFA_F_MANAGETEMPADDR), a new one
+// some seconds before the last is deprecated, and removes each after life, which is at least 5 s.
+func (n *NS) Rotating(dev, cidr string, life time.Duration) error {
+	conf := "net/ipv6/conf/" + dev
+	seconds := int(life.Seconds())
+	for _, s := range []struct {
+		name  string
+		value int
+	}{
+		{"use_tempaddr", 2}, {"dad_transmits", 0}, {"max_desync_factor", 0}, {"temp_valid_lft", seconds},
+		{"temp_prefered_lft", seconds - 1}, //nolint:misspell // as the kernel spells it
+	} {
+		if err := n.Sysctl(conf+"/"+s.name, strconv.Itoa(s.value)); err != nil {
+			return err
+		}
+	}
+	return n.addr(dev, cidr, "", func(l netlink.Link, a *netlink.Addr) error {
+		a.Flags |= unix.IFA_F_MANAGETEMPADDR
+		a.ValidLft, a.PreferedLft = int(time.Hour.Seconds()), int(time.Hour.Seconds())
+		return n.link.AddrAdd(l, a)
 	})
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"strconv"
 	"time"
 
 	"github.com/vishvananda/netlink"
@@ -30,6 +31,44 @@ func Veth(a *NS, aName string, b *NS, bName string) error {
 		return err
 	}
 	return errors.Join(a.Ready(aName), b.Ready(bName))
+}
+
+// VethIndex is Veth with the ifindex of a's end, as "ip link add NAME index N".
+func VethIndex(a *NS, aName string, index int, b *NS, bName string) error {
+	pair := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: aName, Index: index}, PeerName: bName, PeerNamespace: netlink.NsFd(b.Fd())}
+	if err := a.link.LinkAdd(pair); err != nil {
+		return fmt.Errorf("add veth %s in %s with index %d: %w", aName, a.Name, index, err)
+	}
+	if err := errors.Join(a.Up(aName), b.Up(bName)); err != nil {
+		return err
+	}
+	return errors.Join(a.Ready(aName), b.Ready(bName))
+}
+
+// Macvlan makes a device with a hardware address of its own beside that of its parent, and sets it up.
+func (n *NS) Macvlan(name, parent string) error {
+	p, err := n.Index(parent)
+	if err != nil {
+		return err
+	}
+	return n.add(&netlink.Macvlan{LinkAttrs: netlink.LinkAttrs{Name: name, ParentIndex: p}, Mode: netlink.MACVLAN_MODE_BRIDGE}, nil)
+}
+
+// Master puts a device into a bridge, or takes it out of the one that it is in: "".
+func (n *NS) Master(dev, master string) error {
+	index := 0
+	if master != "" {
+		var err error
+		if index, err = n.Index(master); err != nil {
+			return err
+		}
+	}
+	return n.on(dev, "put into "+strconv.Quote(master), func(l netlink.Link) error { return n.link.LinkSetMasterByIndex(l, index) })
+}
+
+// Move puts a device into another namespace: it loses its addresses and is down there.
+func (n *NS) Move(dev string, to *NS) error {
+	return n.on(dev, "move to "+to.Name, func(l netlink.Link) error { return n.link.LinkSetNsFd(l, to.Fd()) })
 }
 
 // Ready waits until a device that is up works, for IPv6 too: the kernel tells addrconf of the carrier by a deferred

@@ -16,6 +16,7 @@ type Lookup struct {
 	Dst  netip.Addr
 	Src  netip.Addr // invalid: not bound
 	OIF  string     // the device that the socket is bound to; empty: none
+	IIF  string     // the device that the packet came in on, to be forwarded; empty: this host sends it
 	Mark uint32
 }
 
@@ -33,12 +34,15 @@ func (n *NS) RouteGet(q Lookup) (rpdb.Route, error) {
 		header[2] = byte(q.Src.BitLen())
 		req.AddData(nl.NewRtAttr(unix.RTA_SRC, q.Src.AsSlice()))
 	}
-	if q.OIF != "" {
-		index, err := n.Index(q.OIF)
+	for attr, dev := range map[int]string{unix.RTA_OIF: q.OIF, unix.RTA_IIF: q.IIF} {
+		if dev == "" {
+			continue
+		}
+		index, err := n.Index(dev)
 		if err != nil {
 			return rpdb.Route{}, err
 		}
-		req.AddData(nl.NewRtAttr(unix.RTA_OIF, binary.NativeEndian.AppendUint32(nil, uint32(index))))
+		req.AddData(nl.NewRtAttr(attr, binary.NativeEndian.AppendUint32(nil, uint32(index))))
 	}
 	if q.Mark != 0 {
 		req.AddData(nl.NewRtAttr(unix.RTA_MARK, binary.NativeEndian.AppendUint32(nil, q.Mark)))

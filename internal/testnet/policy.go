@@ -52,7 +52,7 @@ func netlinkRoute(r rpdb.Route) *netlink.Route {
 }
 
 // Rule adds a rule of a family, written as after "ip rule add": "from 192.0.2.2 lookup 100 priority 10 proto 117".
-// The family counts only where text has no address.
+// The family counts only where text has no address. Without a priority the kernel chooses one.
 func (n *NS) Rule(family rpdb.Family, text string) error {
 	return n.rule(unix.RTM_NEWRULE, unix.NLM_F_CREATE|unix.NLM_F_EXCL|unix.NLM_F_ACK, family, text)
 }
@@ -69,7 +69,7 @@ func (n *NS) rule(message, flags int, family rpdb.Family, text string) error {
 	}
 	return n.Run(func() error {
 		req := nl.NewNetlinkRequest(message, flags)
-		addRule(req, r)
+		addRule(req, r, HasPriority(text))
 		if _, err := req.Execute(unix.NETLINK_ROUTE, 0); err != nil {
 			return fmt.Errorf("rule %q: %w", text, err)
 		}
@@ -78,7 +78,7 @@ func (n *NS) rule(message, flags int, family rpdb.Family, text string) error {
 }
 
 // addRule writes a fib_rule_hdr (linux/fib_rules.h) and the attributes.
-func addRule(req *nl.NetlinkRequest, r rpdb.Rule) {
+func addRule(req *nl.NetlinkRequest, r rpdb.Rule, prioritized bool) {
 	h := make(rawHeader, unix.SizeofRtMsg)
 	h[0], h[7] = byte(r.Family), byte(r.Action)
 	if r.Invert {
@@ -105,7 +105,7 @@ func addRule(req *nl.NetlinkRequest, r rpdb.Rule) {
 		value uint32
 		set   bool
 	}{
-		{unix.FRA_PRIORITY, r.Priority, true}, {unix.FRA_TABLE, r.Table, r.Action == rpdb.ActLookup},
+		{unix.FRA_PRIORITY, r.Priority, prioritized}, {unix.FRA_TABLE, r.Table, r.Action == rpdb.ActLookup},
 		{fraGoto, r.Goto, r.Action == rpdb.ActGoto}, {unix.FRA_FWMARK, r.Mark, r.Mask != 0},
 		{unix.FRA_FWMASK, r.Mask, r.Mask != 0}, {fraSuppLen, uint32(r.Suppress.Len), r.Suppress.Set},
 	} {

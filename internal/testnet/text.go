@@ -3,6 +3,7 @@ package testnet
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -116,6 +117,11 @@ func ParseRule(text string, family rpdb.Family) (rpdb.Rule, error) {
 	return r, nil
 }
 
+// HasPriority says whether a rule's text gives a priority; ParseRule makes 0 of none.
+func HasPriority(text string) bool {
+	return slices.ContainsFunc(strings.Fields(text), func(word string) bool { return word == "priority" || word == "pref" })
+}
+
 func ruleWord(w *words, r *rpdb.Rule) {
 	switch word := w.next(); word {
 	case "not":
@@ -183,7 +189,10 @@ func routeWord(w *words, r *rpdb.Route, index func(string) (int, error)) (scope 
 	case "default6":
 		r.Dst = rpdb.IPv6.Any()
 	case "via":
-		if r.Via = w.addr(); r.Dst == rpdb.IPv4.Any() {
+		if len(w.left) > 0 && w.left[0] == rpdb.IPv6.String() { // of the other family than the destination's
+			w.next()
+			r.Via = w.addr()
+		} else if r.Via = w.addr(); r.Dst == rpdb.IPv4.Any() {
 			r.Dst = rpdb.FamilyOf(r.Via).Any()
 		}
 	case "dev":

@@ -18,17 +18,24 @@ func Derive(in Input) View {
 	for _, l := range d.links {
 		all = append(all, d.candidates(l)...)
 	}
+	v := View{CatchAlls: d.catchAlls()}
+	d.before, _ = d.place(v.CatchAlls)
 	d.settleShared(all)
 	d.leaveToOthers(all)
-	v := View{Others: d.others()}
+	v.Others = d.others()
 	d.beside = v.Others.Tables
 	for _, l := range d.links {
 		v.Uplinks = append(v.Uplinks, d.uplinks(l, ofLink(all, l.Index))...)
 	}
+	v.Uplinks = d.delegate(v.Uplinks)
+	setSources(v.Uplinks, in.Snapshot)
+	d.bypass(&v)
 	nameApart(v.Uplinks)
 	d.settleDNS(v.Uplinks)
-	v.Held = d.remember(all)
+	d.linkSettings(v.Uplinks)
+	v.Held = slices.Concat(d.remember(all), d.handed, d.inVRF())
 	v.Problems = append(d.problems, d.strayLeases()...)
+	d.tellAside(&v)
 	return v
 }
 
@@ -45,12 +52,14 @@ type deriver struct {
 	leases    map[int][]Lease // about addresses
 	announced map[int][]Lease // about prefixes, by routers
 	delegated map[int][]Lease // about prefixes, by DHCPv6 servers
+	handed    []Held          // of delegated prefixes that uplinks have
 	held      map[heldKey]Held
 	own       map[netip.Addr]bool // every address of the host
 	count     map[netip.Addr]int  // on how many links it is
 	order     map[heldKey]int     // the kernel's own order of the addresses
 	ours      func(uint32) bool   // whether a table holds routes of ours alone
 	beside    []Table             // as in Others
+	before    uint32              // as in Others
 	problems  []string
 }
 
@@ -130,10 +139,11 @@ type candidate struct {
 // candidates are the addresses of one link that make it an uplink: those that have a way out, and those that had one
 // and must not leave by another while their own is away.
 func (d *deriver) candidates(l rpdb.Link) []candidate {
-	s := d.settings(l)
-	if !eligible(l, s) {
+	if !d.canBeUplink(l) {
+		d.noteManaged(l)
 		return nil
 	}
+	s := d.settings(l)
 	routes := d.routeWords(l)
 	on := d.addresses[l.Index]
 	var cs []candidate
@@ -144,7 +154,7 @@ func (d *deriver) candidates(l rpdb.Link) []candidate {
 		if !usable(a) {
 			continue
 		}
-		ch := d.choose(a, on, routes, s)
+		ch := d.choose(a, on, d.heed(a, routes), s)
 		ch.word.metrics = metricsOf(routes, ch.word)
 		if c, ok := d.candidate(l, a, ch, s); ok {
 			cs = append(cs, c)
@@ -154,11 +164,12 @@ func (d *deriver) candidates(l rpdb.Link) []candidate {
 	return cs
 }
 
-// follow sends the addresses of which nobody said anything where the first of their family goes of which somebody did.
+// follow sends the addresses of which nobody said anything where the first of their family goes of which somebody did. What a
+// router announced of a prefix says nothing about others.
 func follow(cs []candidate) {
 	for i := range cs {
 		c := &cs[i]
-		first := slices.IndexFunc(cs, func(o candidate) bool { return o.near && o.word.family == c.word.family })
+		first := slices.IndexFunc(cs, func(o candidate) bool { return o.near && !o.word.announced && o.word.family == c.word.family })
 		if !c.near && c.routed && first >= 0 {
 			c.word = cs[first].word
 		}

@@ -23,23 +23,44 @@ func LinkKind(l rpdb.Link) string {
 }
 
 // eligible says whether a link can be an uplink at all. A tunnel may be, where the configuration says so: by itself it
-// is a VPN, whose routes are its own business. A port of a bridge or a bond, or a member of a VRF, is not: packets do
-// not enter the main RPDB by it.
+// is a VPN, whose routes are its own business; so may a link of a kind that carries no packets of this host's. A port of a
+// bridge or a bond, or a member of a VRF, is not: packets do not enter the main RPDB by it.
 func eligible(l rpdb.Link, s config.Settings) bool {
 	if l.Loopback || l.Master != 0 || s.Excluded {
 		return false
 	}
-	return s.Configured || !isTunnel(LinkKind(l))
+	kind := LinkKind(l)
+	return s.Configured || !isTunnel(kind) && !isBystander(kind)
+}
+
+// canBeUplink is eligible, with the names of the links that belong to managers of containers and virtual machines.
+func (d *deriver) canBeUplink(l rpdb.Link) bool {
+	return eligible(l, d.settings(l)) && !d.managed(l)
 }
 
 // MaySpeak says whether a source's word about a link counts. What an ordinary user may have said does for tunnels only: it
 // must not speak for the DHCP client of another link.
 func MaySpeak(by lease.Source, l rpdb.Link) bool { return !by.TunnelOnly() || isTunnel(LinkKind(l)) }
 
+// isTunnel knows the kinds (rtnl_link_ops.kind in the kernel's drivers/net, net/ipv4, net/ipv6 and net/xfrm) that put
+// packets into other packets, and "tun", which is both tun and tap: 464XLAT's clat is one, too.
 func isTunnel(kind string) bool {
 	switch kind {
 	case "wireguard", "tun", "ovpn", "ovpn-dco", "gre", "gretap", "ip6gre", "ip6gretap", "erspan", "ip6erspan", "ipip", "ip6tnl", "sit", "vti", "vti6",
-		"xfrm", "vxlan", "geneve", "gtp", "amt", "bareudp", "vrf":
+		"xfrm", "vxlan", "geneve", "gtp", "pfcp", "amt", "bareudp":
+		return true
+	}
+	return false
+}
+
+// isBystander knows the kinds by which no packet of this host's enters a wider network: a VRF's master is a routing table,
+// what arrives at macvtap and ipvtap goes to a virtual machine, an ifb only shapes, nlmon and vsockmon only watch, and CAN
+// has no IP. All other kinds can be uplinks: hardware (no kind, or "dsa", a switch's port), "bond", "team", "bridge", "vlan",
+// "macvlan", "ipvlan", "macsec", "ipoib", "hsr", "batadv", "lowpan", "virt_wifi", modems ("wwan", "rmnet", "ppp"), and the
+// ends that containers have ("veth", "netkit", "macvlan", "ipvlan", "dummy" in tests).
+func isBystander(kind string) bool {
+	switch kind {
+	case "vrf", "macvtap", "ipvtap", "ifb", "nlmon", "vsockmon", "can", "vcan", "vxcan":
 		return true
 	}
 	return false

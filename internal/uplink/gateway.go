@@ -159,7 +159,7 @@ func (d *deriver) choose(a rpdb.Address, on []rpdb.Address, routes []word, s con
 			stale = append(stale, refusal(w, a, err))
 			continue
 		case err != nil:
-			if fits(w, a, on) {
+			if fits(w, a, on) || w.aboutLink() {
 				c.refused = append(c.refused, refusal(w, a, err))
 			}
 			w, onlink = d.keep(w, a, on)
@@ -171,8 +171,8 @@ func (d *deriver) choose(a rpdb.Address, on []rpdb.Address, routes []word, s con
 		switch {
 		case fits(w, a, on):
 			near = append(near, w)
-		case !a.Prefix.Addr().IsPrivate() || w.via.IsPrivate():
-			far = append(far, w) // a private address behind a public gateway would be nobody's: it is a LAN's
+		case mayServe(w, a):
+			far = append(far, w)
 		}
 	}
 	c.word, c.ok = newest(near)
@@ -215,11 +215,31 @@ func fits(w word, a rpdb.Address, on []rpdb.Address) bool {
 	if w.addr.IsValid() {
 		return w.addr == a.Prefix.Addr()
 	}
-	if !w.via.IsValid() || w.class == ClassConfig || a.Prefix.Contains(w.via) || a.Peer.IsValid() && a.Peer.Contains(w.via) {
+	if w.announced || !w.via.IsValid() || w.class == ClassConfig || a.Prefix.Contains(w.via) || a.Peer.IsValid() && a.Peer.Contains(w.via) {
 		return true
+	}
+	if w.aboutLink() {
+		return false
 	}
 	_, others := subnetOf(w.via, on)
 	return !others
+}
+
+// aboutLink says whether a word's next hop is of the link and of no subnet of its family: an IPv6 link-local one (RFC 4861
+// section 6.3.4 takes routers by no other), or one of the other family.
+func (w word) aboutLink() bool {
+	return w.via.IsValid() && (w.via.Is6() && w.via.IsLinkLocalUnicast() || rpdb.FamilyOf(w.via) != w.family)
+}
+
+// silent says whether a word's next hop says nothing of who is behind it, public or private.
+func (w word) silent() bool { return w.aboutLink() || w.via.IsLinkLocalUnicast() }
+
+// mayServe says whether a word about the link may be followed for an address of which nothing is said. A private address behind
+// a public gateway would be nobody's: it is a LAN's. A link-local next hop, and one of the other family, say nothing of that: a
+// router takes packets from a unique local address as from a global one (that is what its site has NPTv6 for, RFC 6296, or its
+// other networks), and what is nearby stays where main has it.
+func mayServe(w word, a rpdb.Address) bool {
+	return !a.Prefix.Addr().IsPrivate() || w.via.IsPrivate() || w.silent()
 }
 
 // leaseWords are what the leases on an address's link say, newest first. A lease whose own address is not on the link

@@ -16,7 +16,7 @@ func (d *deriver) uplinks(l rpdb.Link, cs []candidate) []Uplink {
 	}
 	us := []Uplink{d.primary(l)}
 	for _, family := range rpdb.Families() {
-		groups := groupByGateway(cs, family)
+		groups := d.favored(l, groupByGateway(cs, family))
 		for i, g := range groups {
 			u := &us[0]
 			if i > 0 {
@@ -26,6 +26,7 @@ func (d *deriver) uplinks(l rpdb.Link, cs []candidate) []Uplink {
 			d.fill(u, g, len(groups) > 1)
 		}
 	}
+	noteUnbound(us)
 	for i := range us {
 		d.finish(&us[i])
 		d.addRoutes(&us[i])
@@ -97,18 +98,25 @@ func (d *deriver) fill(u *Uplink, group []candidate, several bool) {
 }
 
 // preferredSource is the address that the word itself names, as a lease and a route's own source do; else what the kernel
-// would take (inet_select_addr): the first in its own order in the gateway's subnet, and after that any. One that is
-// deprecated comes last.
+// would take (inet_select_addr): the first in its own order in the gateway's subnet, and after that any; behind a
+// gateway that is in none, a public one before a private one. One that is deprecated comes last; but a ULA (RFC 4193) is of no
+// use in the Internet at all, nor may be one that this router did not announce.
 func (d *deriver) preferredSource(w word, group []candidate) netip.Addr {
 	rank := func(c candidate) (n int) {
 		ip := c.a.Prefix.Addr()
 		if ip == w.addr {
+			n += 16
+		}
+		if ip.Is6() && !ip.IsPrivate() {
+			n += 8
+		}
+		if c.word.announced {
 			n += 4
 		}
 		if !c.a.Deprecated {
 			n += 2
 		}
-		if w.via.IsValid() && c.a.Prefix.Contains(w.via) {
+		if w.via.IsValid() && c.a.Prefix.Contains(w.via) || w.silent() && !ip.IsPrivate() {
 			n++
 		}
 		return n
@@ -123,6 +131,9 @@ func (d *deriver) preferredSource(w word, group []candidate) netip.Addr {
 }
 
 func (d *deriver) position(c candidate) int { return d.order[heldKey{c.a.Link, c.a.Prefix.Addr()}] }
+
+// whyDown is the problem of an uplink whose link is down.
+const whyDown = "the link is down: only the fence stands"
 
 // finish adds what concerns the whole uplink.
 func (d *deriver) finish(u *Uplink) {
@@ -139,7 +150,7 @@ func (d *deriver) finish(u *Uplink) {
 	switch {
 	case !u.Link.Up:
 		u.State = Down
-		u.Problems = append(u.Problems, "the link is down: only the fence stands")
+		u.Problems = append(u.Problems, whyDown)
 		return
 	case !u.Link.Carrier:
 		u.Problems = append(u.Problems, "no carrier")

@@ -33,7 +33,7 @@ func Observe(s *rpdb.Snapshot, cfg config.Config, v View) []Observed {
 	var out []Observed
 	d := newDeriver(Input{Snapshot: s, Config: cfg})
 	for _, l := range d.links {
-		if s := d.settings(l); s.ObserveDHCP && eligible(l, s) {
+		if d.settings(l).ObserveDHCP && d.canBeUplink(l) {
 			out = append(out, d.observed(l, v))
 		}
 	}

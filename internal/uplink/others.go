@@ -15,6 +15,9 @@ type Others struct {
 	Tables []Table
 	// NoLocal are the families whose rule for table local was moved behind our block, as is done for VRFs.
 	NoLocal []rpdb.Family
+	// Before is the priority of a rule that our block has to stand before, in AsideSpan priorities; 0: it stands at its own
+	// place. See CatchAll.
+	Before uint32
 }
 
 // Table is one routing table of one family.
@@ -25,7 +28,8 @@ type Table struct {
 
 // others reads the rules of the snapshot that are not ours.
 func (d *deriver) others() Others {
-	var o Others
+	o := Others{Before: d.before}
+	border := d.border()
 	local := make(map[rpdb.Family]bool) // where its rule stands before ours
 	rules := slices.Clone(d.in.Snapshot.Rules)
 	slices.SortStableFunc(rules, func(a, b rpdb.Rule) int { return cmp.Compare(a.Priority, b.Priority) })
@@ -35,9 +39,9 @@ func (d *deriver) others() Others {
 		}
 		t := Table{r.Family, r.Table}
 		switch {
-		case r.Table == rpdb.TableLocal && r.Priority <= d.in.Config.PriorityBase:
+		case r.Table == rpdb.TableLocal && r.Priority <= border:
 			local[r.Family] = true
-		case ownTable(r.Table), r.Priority <= d.in.Config.PriorityBase, d.ours(r.Table), slices.Contains(o.Tables, t):
+		case ownTable(r.Table), r.Priority <= border, d.ours(r.Table), slices.Contains(o.Tables, t):
 		default:
 			o.Tables = append(o.Tables, t)
 		}
@@ -76,10 +80,14 @@ func anySource(r rpdb.Rule) bool {
 
 // ruledBy finds the rule by which somebody else steers an address after our block: policy routing that was made by hand,
 // or that networkd or netplan made. What it does would never come to pass if we put our rules before it.
-func (d *deriver) ruledBy(a netip.Addr) (rpdb.Rule, bool) {
+func (d *deriver) ruledBy(a netip.Addr) (rpdb.Rule, bool) { return d.ruledPrefix(rpdb.HostPrefix(a)) }
+
+// ruledPrefix is ruledBy for any part of a prefix.
+func (d *deriver) ruledPrefix(p netip.Prefix) (rpdb.Rule, bool) {
+	border := min(d.in.Config.PriorityBase, d.border())
 	for _, r := range d.in.Snapshot.Rules {
 		foreign := r.Protocol != d.in.Config.Protocol && r.Action == rpdb.ActLookup && !ownTable(r.Table) && !d.ours(r.Table)
-		if foreign && !r.Suppress.Set && !d.behindMain(r) && r.Priority >= d.in.Config.PriorityBase && anySource(r) && r.Src.IsValid() && r.Src.Bits() > 0 && r.Src.Contains(a) {
+		if foreign && !r.Suppress.Set && !d.behindMain(r) && r.Priority >= border && anySource(r) && r.Src.IsValid() && r.Src.Bits() > 0 && r.Src.Overlaps(p) {
 			return r, true
 		}
 	}

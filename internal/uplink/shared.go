@@ -32,7 +32,7 @@ func (d *deriver) settleShared(all []candidate) {
 func (d *deriver) sought(a rpdb.Address) bool {
 	return d.count[a.Prefix.Addr()] > 1 && slices.ContainsFunc(d.links, func(l rpdb.Link) bool {
 		has := slices.ContainsFunc(d.addresses[l.Index], func(o rpdb.Address) bool { return o.Prefix.Addr() == a.Prefix.Addr() })
-		return l.Index != a.Link && has && eligible(l, d.settings(l))
+		return l.Index != a.Link && has && d.canBeUplink(l)
 	})
 }
 

@@ -28,11 +28,16 @@ type Uplink struct {
 	Settings  config.Settings
 	State     State
 	Addresses []Address      // IPv4 before IPv6, then by number
+	Sources   []Source       // by what its rules know the packets of its addresses
+	Bypass    []netip.Prefix // hosts that main sends by another uplink's gateway: its packets go by its own
 	Own       []netip.Prefix // parts of its subnets that main has by its own link: a gateway's host route, for example
+	Delegated []netip.Prefix // for the networks behind the host: what comes from there leaves by this uplink
 	Gateways  []Gateway      // at most one a family
 	Routes    []Route        // beside its default routes: what the configuration allows of its leases' classless routes
 	DNS       []netip.Addr
+	Sysctls   []rpdb.Setting // what the configuration wants of the link's settings; the primary's only
 	Problems  []string
+	Notes     []string // what is worth knowing and degrades nothing
 }
 
 // Address is one address of an uplink.
@@ -78,7 +83,7 @@ type Lease struct {
 
 // Held is what is remembered of an address that once had a gateway, for as long as the address stays on its link: so
 // that a packet of it never leaves by another uplink while its own is down, and so that the address stays with the
-// link that had it first.
+// link that had it first. Or of a delegated prefix, for as long as its lease stands; Addr is its first address then.
 type Held struct {
 	Link    int
 	Addr    netip.Addr
@@ -92,11 +97,14 @@ type Held struct {
 
 // Input is all that the uplinks follow from.
 type Input struct {
-	Snapshot *rpdb.Snapshot
-	Leases   []Lease
-	Ages     Ages // when a route's word was first seen
-	Held     []Held
-	Config   config.Config
+	Snapshot  *rpdb.Snapshot
+	Leases    []Lease
+	Ages      Ages // when a route's word was first seen
+	Held      []Held
+	Config    config.Config
+	CatchAlls []CatchAll // as the last View had them; nil: this is the first look
+	// Filtered says that the reverse path filter has dropped packets since the start.
+	Filtered bool
 	// Tables are the numbers that uplinks have had: what is in them is our own doing, not a word about a gateway.
 	Tables map[string]uint32
 }
@@ -107,4 +115,7 @@ type View struct {
 	Others   Others
 	Held     []Held   // for the next Input
 	Problems []string // what concerns no single uplink
+	Notes    []string // what is worth knowing and nobody has to mend, as of now concerning no single uplink
+	// CatchAlls are for the next Input; never nil.
+	CatchAlls []CatchAll
 }

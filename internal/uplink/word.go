@@ -75,6 +75,8 @@ type word struct {
 	by      lease.Source // of a lease: whose it is
 	boot    bool         // of a route: it is of protocol boot
 	bad     error        // what made its gateways useless before they came here
+	// announced says, of a route, that its router announced the prefix of the address; see heed
+	announced bool
 }
 
 // routeWords are the statements that the default routes of others make about a link, best first.
@@ -189,8 +191,8 @@ func newestOf(ws []word) (word, bool) {
 // overrides says whether a route counts whatever the age of a lease. A client that keeps its own routes true (protocol dhcp or
 // ra) has put its gateway into main, or was told not to: a route that is there is truer than its lease. dhclient's and udhcpc's
 // scripts leave stale ones, of protocol boot; one of protocol static is no client's, and somebody meant it.
-func (r word) overrides(l word) bool {
-	return keepsKernel(l.by) || r.class == ClassStatic && !r.boot
+func (w word) overrides(l word) bool {
+	return keepsKernel(l.by) || w.class == ClassStatic && !w.boot
 }
 
 // keepsKernel says whether a client keeps what it puts into the kernel true: its default routes, and the lifetimes of its
