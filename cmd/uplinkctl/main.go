@@ -48,10 +48,10 @@ func command() *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		RunE: func(*cobra.Command, []string) error {
-			return errors.New(`a command is missing: status, flush or version (see "uplinkctl --help")`)
+			return errors.New(`a command is missing: status, explain, flush or version (see "uplinkctl --help")`)
 		},
 	}
 	dir := root.PersistentFlags().String("runtime-dir", "/run/uplinkd", "the runtime directory of uplinkd")
-	root.AddCommand(statusCommand(dir), flushCommand(dir), versionCommand(dir))
+	root.AddCommand(explainCommand(), statusCommand(dir), flushCommand(dir), versionCommand(dir))
 	return root
 }

@@ -8,7 +8,6 @@ import (
 	"strings"
 	"unicode/utf16"
 
-	"github.com/uplinkd/uplinkd/internal/control"
 	"github.com/uplinkd/uplinkd/internal/rpdb"
 )
 
@@ -44,11 +43,11 @@ func printableText(s string) string {
 	return b.String()
 }
 
-// asciiJSON is a status as JSON in ASCII: in UTF-8 there are control characters that JSON lets through to a terminal.
-func asciiJSON(st control.Status) (string, error) {
-	data, err := json.MarshalIndent(st, "", "  ")
+// asciiJSON is an answer as JSON in ASCII: in UTF-8 there are control characters that JSON lets through to a terminal.
+func asciiJSON(v any) (string, error) {
+	data, err := json.MarshalIndent(v, "", "  ")
 	if err != nil {
-		return "", fmt.Errorf("encode status: %w", err)
+		return "", fmt.Errorf("encode the answer: %w", err)
 	}
 	var b strings.Builder
 	for _, r := range string(data) {
