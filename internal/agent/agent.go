@@ -63,7 +63,7 @@ type Options struct {
 	Complete <-chan struct{}
 	// Announce is told of the uplinks in a line whenever their number or state changes. It must not block.
 	Announce func(text string)
-	// Observe is told which links' DHCP messages are wanted: all of them each time, after the first look and whenever they
+	// Observe is told what is to be read off which links: all of them each time, after the first look and whenever they
 	// change. It must not block.
 	Observe func(links []uplink.Observed)
 	// Boottime is CLOCK_BOOTTIME, for the age of leases; 0: it cannot be read. nil: the wall clock has to do.

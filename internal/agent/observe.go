@@ -8,7 +8,7 @@ import (
 	"github.com/uplinkd/uplinkd/internal/uplink"
 )
 
-// observe tells which links' DHCP messages are wanted, when that changes. After Flush nobody is to be asked anything.
+// observe tells what is to be read off which links, when that changes. After Flush nobody is to be asked anything.
 func (a *Agent) observe(v uplink.View) {
 	if a.observer == nil {
 		return
@@ -16,7 +16,7 @@ func (a *Agent) observe(v uplink.View) {
 	now := uplink.Observe(&a.snap, a.cfg, v)
 	for i := range now {
 		if a.suspended {
-			now[i].Unrouted = nil
+			now[i].Unrouted, now[i].Solicit = nil, false
 		}
 	}
 	if a.observed != nil && slices.EqualFunc(a.observed, now, uplink.Observed.Equal) {

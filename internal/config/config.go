@@ -73,6 +73,8 @@ type Settings struct {
 	ARPStrict bool
 	// ObserveDHCP has the link's DHCP messages read off the wire, for clients that have no hook.
 	ObserveDHCP bool
+	// ObserveRA has the link's router advertisements read by a raw socket, for hosts whose kernel leaves them to a client.
+	ObserveRA bool
 	// ClasslessRoutes as in Config.
 	ClasslessRoutes []netip.Prefix
 }

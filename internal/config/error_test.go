@@ -154,7 +154,7 @@ func TestParseSectionListProblems(t *testing.T) {
 			`f:4:15: uplink.iif: ".." is no interface name`+allowedIIF+"\n"+
 			`f:4:21: uplink.iif: "abcdefghijklmnop" is longer than 15 bytes`+allowedIIF+"\n"+
 			`f:4:54: uplink.iif: "\u00e0" has a slash, colon or white space in it`+allowedIIF+"\n"+
-			"f:5:1: uplink.log: unknown key; allowed: interface, mac, kind, exclude, name, table, gateway, fwmark, iif, delegated, fence, to_rules, dns_rules, arp, classless_routes, observe_dhcp")
+			"f:5:1: uplink.log: unknown key; allowed: interface, mac, kind, exclude, name, table, gateway, fwmark, iif, delegated, fence, to_rules, dns_rules, arp, classless_routes, observe_dhcp, observe_ra")
 }
 
 // Everything at once, in the order of the file: an operator mends a file once, not once a mistake.

@@ -95,6 +95,7 @@ func ruleKeys() []key[rawUplink] {
 		}},
 		{"classless_routes", allowedPrefixes, func(u *rawUplink, v *value) []fault { return readPrefixes(v, &u.ClasslessRoutes) }},
 		{"observe_dhcp", allowedBool, func(u *rawUplink, v *value) []fault { return readBool(v, &u.ObserveDHCP) }},
+		{"observe_ra", allowedBool, func(u *rawUplink, v *value) []fault { return readBool(v, &u.ObserveRA) }},
 	}
 }
 

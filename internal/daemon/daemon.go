@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
 	"time"
 
 	"go.uber.org/zap"
@@ -109,9 +110,9 @@ func New(o Options, cfg config.Config, log *zap.Logger) (_ *Daemon, err error) {
 	d.intake = intake.New(d.handle, log)
 	d.networkd = networkd.New(networkd.Config{Intake: d.intake, Log: log})
 	d.dhcpcd = dhcpcd.New(dhcpcd.Config{Intake: d.intake, Log: log})
-	d.wire = wire.New(wire.Config{Intake: d.intake, Complain: d.complain, Log: log})
+	d.wire = wire.New(wire.Config{Intake: d.intake, Complain: d.complain("DHCP observer"), Log: log})
 	d.resume = resume.New(resume.Config{Wake: d.wake, Log: log})
-	d.routers = ra.New(ra.Config{Intake: d.intake, Log: log, Known: announced(saved)})
+	d.routers = ra.New(ra.Config{Intake: d.intake, Complain: d.complain("router advertisements"), Log: log, Known: announced(saved)})
 	d.hooks, err = hookserver.New(hookserver.Config{RuntimeDir: o.RuntimeDir, Intake: d.intake, Log: log, Access: access})
 	if err != nil {
 		return nil, err
@@ -158,12 +159,18 @@ func (d *Daemon) announce(text string) {
 	}
 }
 
-// observe passes on which links' DHCP messages the agent wants to hear of.
-func (d *Daemon) observe(links []uplink.Observed) { d.wire.Watch(links) }
+// observe passes on what the agent wants to be read off which links, to each observer its own.
+func (d *Daemon) observe(links []uplink.Observed) {
+	only := func(wanted func(uplink.Observed) bool) []uplink.Observed {
+		return slices.DeleteFunc(slices.Clone(links), func(l uplink.Observed) bool { return !wanted(l) })
+	}
+	d.wire.Watch(only(func(l uplink.Observed) bool { return l.DHCP }))
+	d.routers.Watch(only(func(l uplink.Observed) bool { return l.RA }))
+}
 
-// complain passes on what the observer cannot do. It fails at the daemon's end only, when nobody wants to know.
-func (d *Daemon) complain(ctx context.Context, problems map[int]string) {
-	_ = d.agent.Complain(ctx, d.wire.String(), problems)
+// complain passes on what an observer cannot do. It fails at the daemon's end only, when nobody wants to know.
+func (d *Daemon) complain(observer string) func(context.Context, map[int]string) {
+	return func(ctx context.Context, problems map[int]string) { _ = d.agent.Complain(ctx, observer, problems) }
 }
 
 // wake passes on that the machine slept, or that its clock was set. It fails at the daemon's end only.

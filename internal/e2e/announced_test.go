@@ -33,6 +33,7 @@ type multihomed struct {
 	routers    []*slaacRouter
 	uplinkd    *program
 	starts     int
+	more       string // configuration
 }
 
 // slaacRouter is a router with radvd.
@@ -94,13 +95,14 @@ func (m *multihomed) advertise(r *slaacRouter) {
 		"--nodaemon", "--logmethod=stderr", "--debug=1", "--config="+r.conf, "--pidfile="+r.conf+".pid"))
 }
 
-func (m *multihomed) startUplinkd() {
+// startUplinkd starts it, by way of another program where one is named.
+func (m *multihomed) startUplinkd(by ...string) {
 	m.t.Helper()
-	conf := filepath.Join(m.dir, "uplinkd.toml")
-	write(m.t, conf, fmt.Sprintf("rt_tables_dir = %q\n", filepath.Join(m.dir, "rt_tables.d")))
+	m.configure(m.more)
 	m.starts++
-	m.uplinkd = run(m.t, filepath.Join(m.dir, fmt.Sprintf("uplinkd-%d.log", m.starts)), m.host.Command(filepath.Join(m.bin, "uplinkd"),
-		"--config", conf, "--state-dir", filepath.Join(m.dir, "state"), "--runtime-dir", filepath.Join(m.dir, "run"), "--log-format", "json"))
+	args := append(by, filepath.Join(m.bin, "uplinkd"),
+		"--config", filepath.Join(m.dir, "uplinkd.toml"), "--state-dir", filepath.Join(m.dir, "state"), "--runtime-dir", filepath.Join(m.dir, "run"), "--log-format", "json")
+	m.uplinkd = run(m.t, filepath.Join(m.dir, fmt.Sprintf("uplinkd-%d.log", m.starts)), m.host.Command(args[0], args[1:]...))
 	m.uplinkd.await(`"message":"ready"`)
 }
 

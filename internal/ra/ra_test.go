@@ -3,6 +3,7 @@ package ra
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"net/netip"
 	"sync"
@@ -32,18 +33,23 @@ type ears struct {
 	logs         *observer.ObservedLogs
 	end          func()
 
-	mu     sync.Mutex
-	events []lease.Event
+	mu       sync.Mutex
+	events   []lease.Event
+	problems []map[int]string // as they were told
 }
 
-func listen(t *testing.T) *ears {
+// listen has the kernel take advertisements, but make no addresses of them.
+func listen(t *testing.T) *ears { return listenAs(t, "accept_ra_pinfo", func() error { return nil }) }
+
+// listenAs is listen with something else switched off on the link, and a call before on the listener's own thread.
+func listenAs(t *testing.T, off string, before func() error) *ears {
 	t.Helper()
 	e := &ears{t: t, host: testnet.New(t), router: testnet.New(t)}
-	testnet.Must(t, testnet.Veth(e.host, "eth0", e.router, "cust"), e.host.Sysctl("net/ipv6/conf/eth0/accept_ra_pinfo", "0"))
+	testnet.Must(t, testnet.Veth(e.host, "eth0", e.router, "cust"), e.host.Sysctl("net/ipv6/conf/eth0/"+off, "0"))
 	core, logs := observer.New(zapcore.InfoLevel)
 	e.logs = logs
 	log := zap.New(core)
-	e.l = New(Config{Log: log, Intake: intake.New(func(_ context.Context, ev lease.Event) <-chan error {
+	e.l = New(Config{Log: log, Complain: e.complain, Retry: 10 * time.Millisecond, Intake: intake.New(func(_ context.Context, ev lease.Event) <-chan error {
 		e.mu.Lock()
 		defer e.mu.Unlock()
 		e.events = append(e.events, ev)
@@ -53,7 +59,7 @@ func listen(t *testing.T) *ears {
 	}, log)})
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
-	go func() { done <- e.host.Run(func() error { return e.l.Run(ctx) }) }()
+	go func() { done <- e.host.Run(func() error { return errors.Join(before(), e.l.Run(ctx), withRaw()) }) }()
 	e.end = sync.OnceFunc(func() {
 		cancel()
 		select {
@@ -66,6 +72,12 @@ func listen(t *testing.T) *ears {
 	t.Cleanup(e.end)
 	<-e.l.Ready()
 	return e
+}
+
+func (e *ears) complain(_ context.Context, problems map[int]string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.problems = append(e.problems, problems)
 }
 
 func (e *ears) heard() []lease.Event {

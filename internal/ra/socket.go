@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/uplinkd/uplinkd/internal/rpdb"
 )
 
 const (
@@ -42,24 +44,37 @@ func (s *socket) closeWith(ctx context.Context) (stop func() bool) {
 	return context.AfterFunc(ctx, func() { _ = s.file.SetReadDeadline(time.Unix(1, 0)) }) // closed: has ended anyway
 }
 
-// received is a datagram, and where from.
+// linkName is for people, by the namespace that the socket is in.
+func (s *socket) linkName(index int) string {
+	name := fmt.Sprint(index)
+	var ifr unix.Ifreq
+	ifr.SetUint32(uint32(index))
+	_ = s.raw.Control(func(fd uintptr) { // netdevice(7)
+		if unix.IoctlIfreq(int(fd), unix.SIOCGIFNAME, &ifr) == nil {
+			name = rpdb.Printable(ifr.Name())
+		}
+	})
+	return name
+}
+
+// received is a datagram with its control messages, and where from.
 type received struct {
-	data []byte
-	from unix.Sockaddr
+	data, oob []byte
+	from      unix.Sockaddr
 }
 
 // receive waits for the next datagram. One that does not fit is passed over, and so is the word that some were lost: routers
 // repeat themselves.
-func (s *socket) receive(buf []byte) (r received, err error) {
+func (s *socket) receive(buf, oob []byte) (r received, err error) {
 	for {
 		wait := s.raw.Read(func(fd uintptr) bool {
-			var n, flags int
-			n, _, flags, r.from, err = unix.Recvmsg(int(fd), buf, nil, 0)
-			if err == nil && flags&unix.MSG_TRUNC != 0 {
+			var n, noob, flags int
+			n, noob, flags, r.from, err = unix.Recvmsg(int(fd), buf, oob, 0)
+			switch {
+			case err == nil && flags&unix.MSG_TRUNC != 0:
 				err = unix.ENOBUFS
-			}
-			if err == nil {
-				r.data = buf[:n]
+			case err == nil:
+				r.data, r.oob = buf[:n], oob[:noob]
 			}
 			return !errors.Is(err, unix.EAGAIN)
 		})
@@ -105,7 +120,7 @@ func setUpOptions(fd int, filter []unix.SockFilter) error {
 // options reads what the kernel passes on, and nobody else.
 func (s *socket) options(buf []byte) ([]announcement, error) {
 	for {
-		r, err := s.receive(buf)
+		r, err := s.receive(buf, nil)
 		if err != nil {
 			return nil, fmt.Errorf("read neighbour discovery options: %w", err)
 		}

@@ -101,3 +101,45 @@ func noteUnbound(us []Uplink) {
 			"each prefix of the others", routers))
 	}
 }
+
+// noteUnannounced says, where a link has several routers and several prefixes, that nobody tells which router announced which:
+// the kernel does only where it takes advertisements itself. One prefix, as two routers that stand in for each other announce
+// it, goes by any of them, and a ULA (RFC 4193) has no provider that could drop it.
+func (d *deriver) noteUnannounced(l rpdb.Link, us []Uplink) {
+	s := d.settings(l)
+	byHand := slices.ContainsFunc(s.Gateways, netip.Addr.Is6)
+	if routers := d.linkLocalRouters(l); s.ObserveRA || byHand || routers < 2 {
+		return
+	} else if prefixes := d.unannounced(l); prefixes > 1 {
+		us[0].Notes = append(us[0].Notes, fmt.Sprintf("%s has %d IPv6 routers and %d prefixes, and nobody says which router announced which: set "+
+			"observe_ra = true in its [[uplink]], or packets may go to a router that drops them", rpdb.Printable(l.Name), routers, prefixes))
+	}
+}
+
+// linkLocalRouters is how many routers, as advertisements name them, a link has default routes by.
+func (d *deriver) linkLocalRouters(l rpdb.Link) int {
+	vias := make(map[netip.Addr]bool)
+	for _, w := range d.routeWords(l) {
+		if w.family == rpdb.IPv6 && w.via.IsLinkLocalUnicast() {
+			vias[w.via] = true
+		}
+	}
+	return len(vias)
+}
+
+// unannounced is in how many prefixes a link has addresses that a provider may drop; none where a router's announcement is known of any.
+// What is longer than a prefix for SLAAC (RFC 4291 section 2.5.1), as DHCPv6's addresses are, counts by that.
+func (d *deriver) unannounced(l rpdb.Link) int {
+	prefixes := make(map[netip.Prefix]bool)
+	for _, a := range d.addresses[l.Index] {
+		ip := a.Prefix.Addr()
+		if !usable(a) || !ip.Is6() || ip.IsPrivate() {
+			continue
+		}
+		if len(d.announcers(a)) > 0 {
+			return 0
+		}
+		prefixes[netip.PrefixFrom(ip, min(a.Prefix.Bits(), 64)).Masked()] = true
+	}
+	return len(prefixes)
+}

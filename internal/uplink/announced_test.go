@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/uplinkd/uplinkd/internal/config"
 	"github.com/uplinkd/uplinkd/internal/lease"
 	"github.com/uplinkd/uplinkd/internal/rpdb"
 	"github.com/uplinkd/uplinkd/internal/uplink"
@@ -70,7 +71,7 @@ func TestAnnounced(t *testing.T) {
 		if got := strings.Join(lines, "\n"); got != c.want {
 			t.Errorf("%s:\n%s\nwant:\n%s", name, got, c.want)
 		}
-		if several := len(v.Uplinks) > 1; several != (len(v.Uplinks) > 0 && len(v.Uplinks[0].Notes) > 0) || len(v.Problems) > 0 {
+		if several := len(v.Uplinks) > 1; several != (len(v.Uplinks) > 0 && strings.Contains(strings.Join(v.Uplinks[0].Notes, " "), "RFC 6724")) || len(v.Problems) > 0 {
 			t.Errorf("%s: problems %q, notes %q", name, v.Problems, v.Uplinks[0].Notes)
 		}
 	}
@@ -88,6 +89,59 @@ func TestAnnouncedSource(t *testing.T) {
 	for i, want := range []string{"2001:db8:a::10", "2001:db8:b::10"} {
 		if g, _ := v.Uplinks[i].Gateway(rpdb.IPv6); g.Src != addr(want) {
 			t.Errorf("%s has source %v, want %s", v.Uplinks[i].Name, g.Src, want)
+		}
+	}
+}
+
+// TestNobodySaysWhoAnnounced: the note stands where the key that it names would change something, and nowhere else.
+func TestNobodySaysWhoAnnounced(t *testing.T) {
+	const a, b = "2001:db8:a::/64", "2001:db8:b::/64"
+	one := func(addresses ...string) *host {
+		h := newHost().eth("eth0").gateway("eth0", "fe80::1", rpdb.ProtoRA, metric(1024)).gateway("eth0", "fe80::2", rpdb.ProtoStatic, metric(1034))
+		for _, x := range addresses {
+			h.addr("eth0", x)
+		}
+		return h
+	}
+	section := func(h *host, s config.Settings) *host {
+		s.Configured, s.Fence = true, true
+		h.Config.Uplinks = []config.Uplink{{Interface: "eth0", Settings: s}}
+		return h
+	}
+	for name, c := range map[string]struct {
+		host *host
+		want string
+	}{
+		"two and two":               {two(), "eth0 has 2 IPv6 routers and 2 prefixes, and nobody says which router announced which: set observe_ra = true in its [[uplink]]"},
+		"another section":           {section(two(), config.Settings{}), "eth0 has 2 IPv6 routers and 2 prefixes, "},
+		"three prefixes":            {two().addr("eth0", "2001:db8:c::10/128").addr("eth0", "2001:db8:c::11/128"), "eth0 has 2 IPv6 routers and 3 prefixes, "},
+		"observed":                  {section(two(), config.Settings{ObserveRA: true}), ""},
+		"the gateway is configured": {section(two(), config.Settings{Gateways: []netip.Addr{addr("fe80::2")}}), ""},
+		"IPv4's is":                 {section(two(), config.Settings{Gateways: []netip.Addr{addr("192.0.2.1")}}), "eth0 has 2 IPv6 routers and 2 prefixes, "},
+		"both known":                {two().announce("eth0", a, "fe80::1").announce("eth0", b, "fe80::2"), ""},
+		"one known":                 {two().announce("eth0", b, "fe80::2"), ""},
+		"known of another link":     {two().eth("lan0").announce("lan0", a, "fe80::1"), "eth0 has 2 IPv6 routers and 2 prefixes, "},
+		"known of no address":       {two().announce("eth0", "2001:db8:d::/64", "fe80::1"), "eth0 has 2 IPv6 routers and 2 prefixes, "},
+		"a pair with one prefix":    {one("2001:db8:a::10/64", "2001:db8:a::11/64", "2001:db8:a::12/128"), ""},
+		"a pair with a ULA beside":  {one("2001:db8:a::10/64", "fd00:a::10/64"), ""},
+		"deprecated beside":         {one("2001:db8:a::10/64").addr("eth0", "2001:db8:b::10/64", func(a *rpdb.Address) { a.Deprecated = true }), "eth0 has 2 IPv6 routers and 2 prefixes, "},
+		"one router":                {newHost().eth("eth0").addr("eth0", "2001:db8:a::10/64").addr("eth0", "2001:db8:b::10/64").gateway("eth0", "fe80::1", rpdb.ProtoRA, metric(1024)), ""},
+		"a router known twice":      {newHost().eth("eth0").addr("eth0", "2001:db8:a::10/64").addr("eth0", "2001:db8:b::10/64").gateway("eth0", "fe80::1", rpdb.ProtoRA, metric(1024)).gateway("eth0", "fe80::1", rpdb.ProtoStatic, metric(50)), ""},
+	} {
+		v := uplink.Derive(c.host.Input)
+		var got []string
+		for _, u := range v.Uplinks {
+			for _, n := range u.Notes {
+				if strings.Contains(n, "observe_ra") {
+					got = append(got, n)
+				}
+			}
+			if u.State != uplink.Up {
+				t.Errorf("%s: the uplink is %s: %q", name, u.State, u.Problems)
+			}
+		}
+		if text := strings.Join(got, "; "); len(got) > 1 || (text == "") != (c.want == "") || !strings.HasPrefix(text, c.want) {
+			t.Errorf("%s: %q, want %q", name, text, c.want)
 		}
 	}
 }

@@ -27,6 +27,7 @@ func (d *deriver) uplinks(l rpdb.Link, cs []candidate) []Uplink {
 		}
 	}
 	noteUnbound(us)
+	d.noteUnannounced(l, us)
 	for i := range us {
 		d.finish(&us[i])
 		d.addRoutes(&us[i])
