@@ -31,6 +31,13 @@ type watched struct {
 	blind error // what Snapshot ends with
 }
 
+// looked is how often it was asked.
+func (w *watched) looked() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.looks)
+}
+
 func (w *watched) Snapshot(ctx context.Context) (rpdb.Snapshot, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -96,3 +96,22 @@ func TestSuperseded(t *testing.T) {
 		}
 	}
 }
+
+// TestSupersededByItsOwnClient: another client's lease, one of another family and one on another link take nobody's place.
+func TestSupersededByItsOwnClient(t *testing.T) {
+	there := rpdb.Snapshot{Addresses: []rpdb.Address{
+		{Link: 2, Prefix: netip.MustParsePrefix("192.0.2.2/24")}, {Link: 2, Prefix: netip.MustParsePrefix("2001:db8::2/64")},
+		{Link: 3, Prefix: netip.MustParsePrefix("192.0.2.2/24")},
+	}}
+	elsewhere := stored("a", "192.0.2.2", 2, true)
+	elsewhere.Index = 3
+	for name, later := range map[string]state.StoredLease{
+		"another client": stored("b", "192.0.2.2", 2, true), "another family": stored("a", "2001:db8::2", 2, true), "another link": elsewhere,
+	} {
+		later.Sole = true
+		b := book{leases: []state.StoredLease{stored("a", "192.0.2.1", 1, true), later}}
+		if gone := b.superseded(&there); len(gone) != 0 {
+			t.Errorf("%s: gone %q", name, addressesOf(gone))
+		}
+	}
+}

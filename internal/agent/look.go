@@ -210,7 +210,7 @@ func storeHeld(hs []uplink.Held, s *rpdb.Snapshot) []state.Held {
 	out := make([]state.Held, len(hs))
 	for i, h := range hs {
 		out[i] = state.Held{
-			Index: h.Link, Interface: s.LinkName(h.Link), Address: h.Addr, Class: h.Class.String(), Gateway: h.Gateway, Onlink: h.Onlink,
+			Index: h.Link, Interface: s.LinkName(h.Link), Address: h.Addr, Bits: h.Bits, Class: h.Class.String(), Gateway: h.Gateway, Onlink: h.Onlink,
 			Source: h.Source, Fell: h.Fell, Lent: h.Lent,
 		}
 	}
@@ -220,7 +220,7 @@ func storeHeld(hs []uplink.Held, s *rpdb.Snapshot) []state.Held {
 func loadHeld(hs []state.Held) []uplink.Held {
 	out := make([]uplink.Held, len(hs))
 	for i, h := range hs {
-		out[i] = uplink.Held{Link: h.Index, Addr: h.Address, Class: uplink.ParseClass(h.Class), Gateway: h.Gateway, Onlink: h.Onlink, Source: h.Source, Fell: h.Fell, Lent: h.Lent}
+		out[i] = uplink.Held{Link: h.Index, Addr: h.Address, Bits: h.Bits, Class: uplink.ParseClass(h.Class), Gateway: h.Gateway, Onlink: h.Onlink, Source: h.Source, Fell: h.Fell, Lent: h.Lent}
 	}
 	return out
 }

@@ -56,11 +56,11 @@ func TestFlap(t *testing.T) {
 				defer func() { b.stop() }()
 				b.must(b.kernel.Addr("eth0", "192.0.2.10/24"), b.hook("192.0.2.10", "192.0.2.1"))
 				time.Sleep(time.Minute)
-				from, looks := b.logs.Len(), len(b.kernel.looks)
+				from, looks := b.logs.Len(), b.kernel.looked()
 				b.flap(300, endsUp)
 				time.Sleep(100 * time.Millisecond)
 				b.wantRules(map[bool]int{true: uplinkRules, false: 1}[endsUp]) // the kernel does not wait for the log
-				if n := len(b.kernel.looks) - looks; n > 70 {
+				if n := b.kernel.looked() - looks; n > 70 {
 					t.Errorf("%d looks in 3 s", n)
 				}
 				time.Sleep(5 * time.Second)

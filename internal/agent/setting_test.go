@@ -338,3 +338,32 @@ func TestNotesAreLoggedOnce(t *testing.T) {
 		}
 	})
 }
+
+// TestFilteredSinceTheFirstLook: what the reverse path filter dropped before this run says nothing about the present rules.
+func TestFilteredSinceTheFirstLook(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		b.kernel.Filtered(7)
+		b.must(b.kernel.Addr("eth0", "192.0.2.10/24"), b.kernel.SetSetting("eth0", rpdb.RPFilter, 1))
+		b.start()
+		defer func() { b.stop() }()
+		cfg := config.Default()
+		cfg.Uplinks = []config.Uplink{{Interface: "eth0", Settings: config.Settings{Configured: true, Fence: true, Mark: 0x100, Mask: 0xf00}}}
+		b.must(b.hook("192.0.2.10", "192.0.2.1"), b.agent.Reload(t.Context(), cfg, nil))
+		b.wantDropped("before any", false)
+		b.kernel.Filtered(1)
+		b.must(b.agent.Reload(t.Context(), cfg, nil))
+		b.wantDropped("after one", true)
+	})
+}
+
+// wantDropped wants eth0's note about its strict filter to say whether packets were dropped.
+func (b *bench) wantDropped(when string, want bool) {
+	b.t.Helper()
+	st, err := b.agent.Status(b.t.Context())
+	b.must(err)
+	notes := st.Uplinks[0].Notes
+	if len(notes) != 1 || strings.Contains(notes[0], "packets have been dropped since uplinkd started") != want {
+		b.t.Errorf("%s: notes %q", when, notes)
+	}
+}

@@ -2,6 +2,7 @@ package kernel
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 	"testing"
 
@@ -45,5 +46,29 @@ func TestHostRoutesAreBounded(t *testing.T) {
 	}
 	if again := snapshot(t, k); !slices.Equal(s.Routes, again.Routes) {
 		t.Error("a second snapshot holds others")
+	}
+}
+
+// TestHostRoute: each thing that makes a route of main another's business than a VPN's.
+func TestHostRoute(t *testing.T) {
+	for name, c := range map[string]struct {
+		change func(*rpdb.Route)
+		want   bool
+	}{
+		"a VPN's to its server": {func(*rpdb.Route) {}, true},
+		"of a DHCP client":      {func(r *rpdb.Route) { r.Protocol = rpdb.ProtoDHCP }, true},
+		"of ip(8)":              {func(r *rpdb.Route) { r.Protocol = rpdb.ProtoBoot }, true},
+		"to a single IPv6 host": {func(r *rpdb.Route) { r.Dst, r.Via = prefix("2001:db8::1/128"), addr("fe80::1") }, true},
+		"of a routing daemon":   {func(r *rpdb.Route) { r.Protocol = 186 }, false},
+		"to a network":          {func(r *rpdb.Route) { r.Dst = prefix("203.0.113.0/31") }, false},
+		"without a next hop":    {func(r *rpdb.Route) { r.Via = netip.Addr{} }, false},
+		"by several":            {func(r *rpdb.Route) { r.Multipath = true }, false},
+		"to nowhere":            {func(r *rpdb.Route) { r.Type = rpdb.Blackhole }, false},
+	} {
+		r := rpdb.Route{RouteKey: rpdb.RouteKey{Table: rpdb.TableMain, Dst: prefix("203.0.113.1/32")}, Type: rpdb.Unicast, Via: addr("192.0.2.1"), OIF: 2, Protocol: rpdb.ProtoStatic}
+		c.change(&r)
+		if got := hostRoute(r); got != c.want {
+			t.Errorf("%s: %v", name, got)
+		}
 	}
 }

@@ -138,6 +138,10 @@ func TestSeenObjectsAreBounded(t *testing.T) {
 	if o.looking || o.many || len(o.seen) != 0 || !o.known[10*maxSeen-1] {
 		t.Errorf("left over: %+v", o)
 	}
+	o.many = true
+	if o.end(nil) {
+		t.Error("changes of many objects matter to a snapshot that met none")
+	}
 }
 
 func TestResolve(t *testing.T) {

@@ -312,6 +312,7 @@ func TestNetstatCounter(t *testing.T) {
 	for text, want := range map[string]uint64{
 		good:                                     22,
 		"":                                       0,
+		"\n\n" + good:                            22,
 		"TcpExt: A B\nTcpExt: 1 2\n":             0,
 		"TcpExt: A IPReversePathFilter\n":        0,
 		"TcpExt: IPReversePathFilter\nTcpExt:\n": 0,
@@ -321,6 +322,50 @@ func TestNetstatCounter(t *testing.T) {
 		if got := netstatCounter([]byte(text), "TcpExt:", "IPReversePathFilter"); got != want {
 			t.Errorf("%q: %d, want %d", text, got, want)
 		}
+	}
+}
+
+// TestDecodeNetconf: rp_filter of a link and of all; the template's is left out, and so is what a message does not say.
+func TestDecodeNetconf(t *testing.T) {
+	message := func(index int32, values ...uint32) []byte {
+		b := appendUint32(make([]byte, sizeofNetconfmsg), netconfIfindex, uint32(index))
+		for _, v := range values {
+			b = appendUint32(b, netconfRPFilter, v)
+		}
+		return b
+	}
+	set := func(link, value int) []rpdb.Setting {
+		return []rpdb.Setting{{SettingKey: key(link, rpdb.RPFilter), Value: value}}
+	}
+	for name, c := range map[string]struct {
+		message []byte
+		want    []rpdb.Setting
+	}{
+		"a link":                 {message(2, 1), set(2, 1)},
+		"off":                    {message(1, 0), set(1, 0)},
+		"all":                    {message(netconfAll, 2), set(rpdb.AllLinks, 2)},
+		"the template":           {message(-2, 1), nil},
+		"no link":                {message(0, 1), nil},
+		"a link without a value": {message(2), nil},
+	} {
+		got, err := decodeNetconf(nil, c.message)
+		if d := diff(c.want, got); err != nil || d != "" {
+			t.Errorf("%s: %v\n%s", name, err, d)
+		}
+	}
+}
+
+// TestARPLinksSpeakARP: links with no ARP, with no address of the host's own, and parts of another link are left out.
+func TestARPLinksSpeakARP(t *testing.T) {
+	s := rpdb.Snapshot{Links: []rpdb.Link{
+		{Index: 1, Loopback: true}, {Index: 2}, {Index: 3, PointToPoint: true}, {Index: 4, Master: 2}, {Index: 5}, {Index: 6},
+	}}
+	for i, cidr := range []string{"10.0.0.1/24", "10.0.1.1/24", "10.0.2.1/24", "10.0.3.1/24", "2001:db8::1/64"} {
+		s.Addresses = append(s.Addresses, rpdb.Address{Link: i + 1, Prefix: prefix(cidr)})
+	}
+	s.Addresses = append(s.Addresses, rpdb.Address{Link: 6, Prefix: prefix("169.254.0.1/16"), Scope: rpdb.ScopeLink})
+	if got := arpLinks(&s); len(got) != 1 || got[0].Index != 2 {
+		t.Errorf("%+v, want link 2 alone", got)
 	}
 }
 

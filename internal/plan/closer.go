@@ -19,6 +19,7 @@ const maxNest = (StepCloser - StepNested) / 2
 // than the outer one, and not meant.
 func (b *builder) closer(from rpdb.Rule) {
 	subnets, routes := b.prefixes(from.Family)
+	subnets = nearest(from.Src, subnets)
 	all := slices.Concat(subnets, routes)
 	for i, p := range all {
 		level := uint32(0)
@@ -40,6 +41,24 @@ func (b *builder) closer(from rpdb.Rule) {
 			b.rule(step+1, r, "it is inside another prefix of the same table")
 		}
 	}
+}
+
+// maxSubnets is how many of an uplink's subnets a source has such a rule for: each source has them, and whoever advertises
+// prefixes on a link would otherwise make their number squared.
+const maxSubnets = 8
+
+// nearest are a source's own subnets, and others of its uplink as far as there is room.
+func nearest(src netip.Prefix, subnets []netip.Prefix) []netip.Prefix {
+	if len(subnets) <= maxSubnets {
+		return subnets
+	}
+	own := slices.DeleteFunc(slices.Clone(subnets), func(p netip.Prefix) bool { return !p.Overlaps(src) })
+	for _, p := range subnets {
+		if len(own) < maxSubnets && !slices.Contains(own, p) {
+			own = append(own, p)
+		}
+	}
+	return own
 }
 
 // closerBeside does the same for the tables that are asked beside main.

@@ -61,3 +61,11 @@ func TestBoottime(t *testing.T) {
 		t.Error("there is a clock -1")
 	}
 }
+
+// TestSleptIsNarrow: three readings of clocks lie within a moment, so that a sleep of a second is told for certain.
+func TestSleptIsNarrow(t *testing.T) {
+	s, err := slept()
+	if err != nil || s.low > s.high || s.high-s.low >= time.Second {
+		t.Errorf("%v, %v", s, err)
+	}
+}

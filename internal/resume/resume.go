@@ -64,8 +64,10 @@ func (w *Watcher) Run(ctx context.Context) error {
 				w.blind(err)
 			}
 		}()
-		defer func() { <-ended }()
-		defer context.AfterFunc(ctx, func() { _ = timer.SetReadDeadline(gone()) })() // fails where the read has ended
+		defer func() {
+			_ = timer.SetReadDeadline(gone()) // fails where the read has ended
+			<-ended
+		}()
 	}
 	close(w.ready)
 	w.follow(ctx, jumped)

@@ -24,6 +24,7 @@ const (
 	maxChanged = 1 << 14
 	maxSeq     = 1 << 62 // room to count on
 	maxName    = 64      // bytes of a name
+	maxSetting = 8       // of arp_ignore, the largest value of those that are set (ip-sysctl)
 	maxList    = 1024    // elements of a list in a lease
 	maxDropped = 20      // complaints about single entries
 )
@@ -63,6 +64,7 @@ type held struct {
 	Index     int          `json:"index"`
 	Interface string       `json:"interface"`
 	Address   netip.Addr   `json:"address"`
+	Bits      int          `json:"bits,omitzero"`
 	Class     string       `json:"class"`
 	Gateway   netip.Addr   `json:"gateway,omitzero"`
 	Onlink    bool         `json:"onlink,omitzero"`
@@ -90,7 +92,7 @@ func encode(s State) ([]byte, error) {
 		out.Leases = append(out.Leases, storedLease{l.Index, escape(l.Interface), l.Seq, l.Received.UTC(), l.Boottime, l.Lease, l.Seen, l.Sole})
 	}
 	for _, h := range s.Held {
-		out.Held = append(out.Held, held{h.Index, escape(h.Interface), h.Address, h.Class, h.Gateway, h.Onlink, h.Source, h.Fell, h.Lent})
+		out.Held = append(out.Held, held{h.Index, escape(h.Interface), h.Address, h.Bits, h.Class, h.Gateway, h.Onlink, h.Source, h.Fell, h.Lent})
 	}
 	for _, r := range s.Routes {
 		out.Routes = append(out.Routes, routeWord(r))
@@ -257,11 +259,14 @@ func decodeHeld(data []byte) (Held, error) {
 	if err := cmp.Or(err, checkPlace(in.Index, in.Address), checkWord("class", in.Class), checkWord("source", string(in.Source))); err != nil {
 		return Held{}, err
 	}
+	if in.Bits < 0 || in.Bits > in.Address.BitLen() {
+		return Held{}, fmt.Errorf("prefix length %d", in.Bits)
+	}
 	if in.Gateway.Zone() != "" {
 		return Held{}, fmt.Errorf("gateway %q", shorten(in.Gateway.String()))
 	}
 	return Held{
-		Index: in.Index, Interface: name, Address: in.Address, Class: in.Class, Gateway: in.Gateway, Onlink: in.Onlink, Source: in.Source, Fell: in.Fell,
+		Index: in.Index, Interface: name, Address: in.Address, Bits: in.Bits, Class: in.Class, Gateway: in.Gateway, Onlink: in.Onlink, Source: in.Source, Fell: in.Fell,
 		Lent: in.Lent,
 	}, nil
 }

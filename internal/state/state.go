@@ -68,6 +68,7 @@ type Held struct {
 	Index     int
 	Interface string // for people, never trusted
 	Address   netip.Addr
+	Bits      int // of a delegated prefix: its length; 0: an address, or not known
 	Class     string
 	Gateway   netip.Addr   // the last good one; invalid where the link needs none
 	Onlink    bool         // the gateway is outside every subnet of the link

@@ -151,6 +151,8 @@ func TestBypass(t *testing.T) {
 		"a better one by a tunnel":          {two().link(rpdb.Link{Name: "tun0", Kind: "tun"}).route("eth0", "203.0.113.1/32", via("192.0.2.1", 5)).route("tun0", "203.0.113.1/32"), "[] []"},
 		"by another router":                 {two().route("eth0", "203.0.113.1/32", via("192.0.2.7", 0)), "[] []"},
 		"private":                           {two().route("eth0", "10.9.9.9/32", via("192.0.2.1", 0)).route("eth0", "100.64.1.1/32", via("192.0.2.1", 0)), "[] []"},
+		"link-local":                        {two().route("eth0", "169.254.169.254/32", via("192.0.2.1", 0)), "[] []"},
+		"multicast":                         {two().route("eth0", "224.0.0.9/32", via("192.0.2.1", 0)), "[] []"},
 		"a network":                         {two().route("eth0", "203.0.113.0/24", via("192.0.2.1", 0)), "[] []"},
 		"in another table":                  {two().route("eth0", "203.0.113.1/32", via("192.0.2.1", 0), func(r *rpdb.Route) { r.Table = 9 }), "[] []"},
 		"barred":                            {two().route("eth0", "203.0.113.1/32", via("192.0.2.1", 0), func(r *rpdb.Route) { r.Type = rpdb.Unreachable }), "[] []"},
@@ -190,5 +192,42 @@ func TestBypassIsBounded(t *testing.T) {
 	got := v.Uplinks[1].Bypass
 	if len(got) != 16 || got[0] != prefix("203.0.113.81/32") || len(v.Notes) != 1 || !strings.Contains(v.Notes[0], "20 routes") {
 		t.Errorf("%v, notes %v", got, v.Notes)
+	}
+	h.snap.Routes = slices.DeleteFunc(h.snap.Routes, func(r rpdb.Route) bool {
+		return r.Dst.IsSingleIP() && r.Dst.Addr().Less(addr("203.0.113.85"))
+	})
+	if v := uplink.Derive(h.Input); len(v.Uplinks[1].Bypass) != 16 || len(v.Notes) != 0 {
+		t.Errorf("as many as may be: %v, notes %v", v.Uplinks[1].Bypass, v.Notes)
+	}
+}
+
+// TestStandsBefore: a rule that somebody chose to have before ours is told of where it ends the way of packets to the Internet.
+func TestStandsBefore(t *testing.T) {
+	to := func(dst string) func(*rpdb.Route) {
+		return func(r *rpdb.Route) { r.Table, r.Dst = 9, prefix(dst) }
+	}
+	suppress := func(n int) func(*rpdb.Rule) {
+		return func(r *rpdb.Rule) { r.Suppress.Set, r.Suppress.Len = true, uint8(n) }
+	}
+	none := func(*rpdb.Rule) {}
+	for name, c := range map[string]struct {
+		dst    string
+		change func(*rpdb.Rule)
+		want   bool
+	}{
+		"a default route":                   {"0.0.0.0/0", none, true},
+		"half of one":                       {"128.0.0.0/1", none, true},
+		"a network":                         {"10.0.0.0/8", none, false},
+		"a default route, suppressed":       {"0.0.0.0/0", suppress(0), false},
+		"half of one, which is not":         {"128.0.0.0/1", suppress(0), true},
+		"half of one, suppressed":           {"128.0.0.0/1", suppress(1), false},
+		"a jump":                            {"0.0.0.0/0", func(r *rpdb.Rule) { r.Action, r.Goto = rpdb.ActGoto, 3600 }, false},
+		"nothing goes out, by no route":     {"10.0.0.0/8", func(r *rpdb.Rule) { r.Action = rpdb.ActUnreachable }, true},
+		"a default route, of other packets": {"::/0", none, false},
+	} {
+		v := newHost().eth("eth0").route("eth0", c.dst, to(c.dst)).sees(foreign(3500, 9, c.change))
+		if told := len(v.Notes) > 0 && strings.Contains(v.Notes[0], "stands before ours"); told != c.want {
+			t.Errorf("%s: notes %q", name, v.Notes)
+		}
 	}
 }

@@ -90,6 +90,9 @@ func (d *deriver) delegations() []delegation {
 
 func (d *deriver) remembered(n delegation) delegation {
 	n.held, n.was = d.held[heldKey{n.link.Index, n.prefix.Addr()}]
+	if n.was && n.held.Bits != 0 && n.held.Bits != n.prefix.Bits() {
+		n.held, n.was = Held{}, false // another prefix with the same first address
+	}
 	return n
 }
 
@@ -108,6 +111,9 @@ func (d *deriver) refuse(n delegation, given []delegation, us []Uplink) error {
 		if o.link.Index != n.link.Index && o.prefix.Overlaps(n.prefix) {
 			return fmt.Errorf("%s is delegated on %s", o.prefix, rpdb.Printable(o.link.Name))
 		}
+	}
+	if r, ok := d.sortsForwarded(); ok && n.source != "" {
+		return fmt.Errorf("rule %q sorts forwarded packets, and would come too late: name the prefix in delegated to have it all the same", r)
 	}
 	if r, ok := d.ruledPrefix(n.prefix); ok {
 		return fmt.Errorf("somebody else's rule %q steers it: delete that to have it done here", r)
@@ -156,7 +162,7 @@ func (d *deriver) give(n delegation, us []Uplink) ([]Uplink, bool) {
 		u := &us[i]
 		g, _ := u.Gateway(family)
 		d.handed = append(d.handed, Held{
-			Link: n.link.Index, Addr: n.prefix.Addr(), Class: g.Class, Gateway: g.Via, Onlink: g.Onlink, Source: n.source,
+			Link: n.link.Index, Addr: n.prefix.Addr(), Bits: n.prefix.Bits(), Class: g.Class, Gateway: g.Via, Onlink: g.Onlink, Source: n.source,
 		})
 		u.Delegated = append(u.Delegated, n.prefix)
 		d.outranked(n, us)
@@ -237,4 +243,17 @@ func (u *Uplink) trouble(p string) {
 	if u.State == Up {
 		u.State = Degraded
 	}
+}
+
+// sortsForwarded finds a rule of somebody else's behind our block that sends what comes in by a link, or has a mark, to a table of
+// its own: a guest network's provider, a VPN by marks. What is delegated would take such packets first.
+func (d *deriver) sortsForwarded() (rpdb.Rule, bool) {
+	for _, r := range d.in.Snapshot.Rules {
+		selects := r.IIF != "" && r.IIF != rpdb.Loopback || r.Mask != 0
+		foreign := r.Protocol != d.in.Config.Protocol && r.Action == rpdb.ActLookup && !ownTable(r.Table) && !d.ours(r.Table)
+		if r.Family == rpdb.IPv6 && foreign && selects && !r.Invert && !r.Suppress.Set && r.Priority >= d.border() && !d.behindMain(r) {
+			return r, true
+		}
+	}
+	return rpdb.Rule{}, false
 }

@@ -108,6 +108,8 @@ func TestDelegate(t *testing.T) {
 				"\neth0: no gateway for delegated 2001:db8:1::/56 any more: its packets stop here (fence = false lets them out by another uplink)"},
 		{"the addresses too", newHost().eth("eth0", "lan0").addr("lan0", "2001:db8:1:1::1/64").delegate("eth0", "2001:db8:1::/56", 1).remember("eth0", "2001:db8:1::", uplink.ClassClient),
 			"eth0 degraded 2001:db8:1::/56\neth0: no gateway for delegated 2001:db8:1::/56 any more: its packets stop here (fence = false lets them out by another uplink)"},
+		{"the addresses too, and the link was up all the time", newHost().eth("eth0").ourRoute("eth0").delegate("eth0", "2001:db8:1::/56", 1).remember("eth0", "2001:db8:1::", uplink.ClassClient),
+			"eth0 degraded 2001:db8:1::/56\neth0: no gateway for delegated 2001:db8:1::/56 any more: its packets stop here (fence = false lets them out by another uplink)"},
 		{"the link is down", newHost().eth("eth0").down("eth0").delegate("eth0", "2001:db8:1::/56", 1).remember("eth0", "2001:db8:1::", uplink.ClassStatic),
 			"eth0 down 2001:db8:1::/56\neth0: the link is down: only the fence stands"},
 		{"an administrator's static route went: meant so", newHost().eth("eth0").addr("eth0", "2001:db8:a::10/64").ourRoute("eth0").delegate("eth0", "2001:db8:1::/56", 1).
@@ -198,4 +200,22 @@ func TestDelegatedNeverTwice(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestDelegatedRemembersTheFall: the link went down and came back without its router. The prefix stays fenced at every look from
+// then on, also where the gateway had been a static one, of which nothing tells any more that it went with the link.
+func TestDelegatedRemembersTheFall(t *testing.T) {
+	h := newHost().eth("eth0").down("eth0").delegate("eth0", "2001:db8:1::/56", 1).remember("eth0", "2001:db8:1::", uplink.ClassStatic)
+	v := uplink.Derive(h.Input)
+	if len(v.Held) != 1 || !v.Held[0].Fell {
+		t.Fatalf("held %+v", v.Held)
+	}
+	back := newHost().eth("eth0").ourRoute("eth0").delegate("eth0", "2001:db8:1::/56", 1)
+	for look := range 2 {
+		back.Held = v.Held
+		v = uplink.Derive(back.Input)
+		if len(v.Uplinks) != 1 || !slices.Equal(v.Uplinks[0].Delegated, []netip.Prefix{prefix("2001:db8:1::/56")}) || v.Uplinks[0].State != uplink.Degraded {
+			t.Errorf("look %d after it came back: %s", look+1, delegations(v))
+		}
+	}
 }

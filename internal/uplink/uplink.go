@@ -87,6 +87,7 @@ type Lease struct {
 type Held struct {
 	Link    int
 	Addr    netip.Addr
+	Bits    int        // of a delegated prefix: its length; 0: an address, or not known
 	Class   Class      // what the gateway was known from
 	Gateway netip.Addr // the last good one; invalid: point-to-point
 	Onlink  bool

@@ -89,7 +89,7 @@ func (d *deriver) routeWords(link rpdb.Link) []word {
 		if r.OIF != link.Index || !r.IsDefault() || r.Protocol == in.Config.Protocol || d.ours(r.Table) {
 			continue
 		}
-		if r.Table != rpdb.TableMain && classOf(r.Protocol) != ClassClient {
+		if r.Table != rpdb.TableMain && classOf(r.Protocol) != ClassClient || nobodys(r, link) {
 			continue
 		}
 		ws = append(ws, word{
@@ -101,6 +101,12 @@ func (d *deriver) routeWords(link rpdb.Link) []word {
 	}
 	slices.SortStableFunc(ws, compareRouteWords)
 	return ws
+}
+
+// nobodys says whether the kernel made a default route of an on-link prefix ::/0 that a router advertised: anybody's bait, since
+// everybody would be a neighbour then. A point-to-point link has one neighbour only.
+func nobodys(r rpdb.Route, l rpdb.Link) bool {
+	return r.Protocol == rpdb.ProtoKernel && !r.Via.IsValid() && !l.PointToPoint
 }
 
 // metricsOf are the metrics of the best route to a word's gateway, whoever said the word: a client may have learned the
