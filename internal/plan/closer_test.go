@@ -1,6 +1,7 @@
 package plan_test
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
@@ -101,5 +102,29 @@ func TestClasslessRoutesDown(t *testing.T) {
 	})
 	if got != "" {
 		t.Errorf("added:\n%s", got)
+	}
+}
+
+// TestManySubnets: a source's own subnet always has its rule, and the number of all of them is not squared.
+func TestManySubnets(t *testing.T) {
+	const subnets, most = 40, 8
+	u := dsl()
+	u.Addresses, u.Sources, u.Gateways = nil, nil, u.Gateways[1:]
+	for n := range subnets {
+		p := prefix(fmt.Sprintf("2001:db8:%x::/64", n))
+		u.Addresses = append(u.Addresses, uplink.Address{Addr: p.Addr().Next(), Bits: 64, Subnet: p})
+		u.Sources = append(u.Sources, uplink.Source{Prefix: p, Local: true})
+	}
+	rules, own := 0, 0
+	for _, r := range plan.Make([]uplink.Uplink{u}, uplink.Others{}, config.Default()).Rules {
+		if r.Dst.IsValid() {
+			rules++
+		}
+		if r.Dst.IsValid() && r.Dst == r.Src {
+			own++
+		}
+	}
+	if rules != subnets*most || own != subnets {
+		t.Errorf("%d rules to a subnet, %d of them to the source's own; want %d and %d", rules, own, subnets*most, subnets)
 	}
 }

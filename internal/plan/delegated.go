@@ -22,9 +22,6 @@ func (b *builder) delegated(p netip.Prefix) {
 	if slices.Contains(b.others.NoLocal, from.Family) {
 		b.rule(StepLocal, rpdb.Rule{Family: from.Family, Table: rpdb.TableLocal}, whyLocal)
 	}
-	if !down {
-		b.bypass(from)
-	}
 	b.beyond(from)
 	if !down {
 		r := from

@@ -100,6 +100,15 @@ func TestDelegate(t *testing.T) {
 		{"no IPv6 router yet", twoSix().delegate("lan0", "2001:db8:1::/56", 1), "prefix 2001:db8:1::/56, delegated on lan0 by dhclient6, waits: the link has no gateway for it"},
 		{"somebody else's rule about a part of it", twoSix().delegate("eth0", "2001:db8:1::/56", 1).foreignRule("2001:db8:1:1::/64"),
 			`prefix 2001:db8:1::/56, delegated on eth0 by dhclient6, is refused: somebody else's rule "9000: from 2001:db8:1:1::/64 lookup 900" steers it: delete that to have it done here`},
+		{"somebody else's rule about what comes in by a link", twoSix().delegate("eth0", "2001:db8:1::/56", 1).sorting(rpdb.Rule{IIF: "lan0"}),
+			`prefix 2001:db8:1::/56, delegated on eth0 by dhclient6, is refused: rule "30000: from all iif lan0 lookup 200" sorts forwarded packets, and would come too late: name the prefix in delegated to have it all the same`},
+		{"somebody else's rule about a mark", twoSix().delegate("eth0", "2001:db8:1::/56", 1).sorting(rpdb.Rule{Mark: 1, Mask: 1}),
+			`prefix 2001:db8:1::/56, delegated on eth0 by dhclient6, is refused: rule "30000: from all fwmark 0x1/0x1 lookup 200" sorts forwarded packets, and would come too late: name the prefix in delegated to have it all the same`},
+		{"such a rule of this host's own packets", twoSix().delegate("eth0", "2001:db8:1::/56", 1).sorting(rpdb.Rule{IIF: "lo"}), "eth0 up 2001:db8:1::/56"},
+		{"such a rule, and the configuration names it", twoSix().configured("eth0", "2001:db8:1::/56").sorting(rpdb.Rule{IIF: "lan0"}), "eth0 up 2001:db8:1::/56"},
+		{"another length was there before", twoSix().delegate("eth1", "2001:db8:1::/48", 2).delegate("eth0", "2001:db8:1:100::/56", 1).
+			remember("eth1", "2001:db8:1::", uplink.ClassClient).lengthOfMemory(64),
+			"eth0 up 2001:db8:1:100::/56\nprefix 2001:db8:1::/48, delegated on eth1 by dhclient6, is refused: 2001:db8:1:100::/56 is delegated on eth0"},
 		{"an ordinary user's word", newHost().link(rpdb.Link{Name: "tun0", Kind: "tun", PointToPoint: true}).configured("tun0").addr("tun0", "2001:db8:a::10/64").
 			delegate("tun0", "2001:db8:1::/56", 1, "generic@1000"), "prefix 2001:db8:1::/56, delegated on tun0 by generic@1000, is refused: an ordinary user may have said it, and it is about packets of others"},
 		{"the router went", newHost().eth("eth0").addr("eth0", "2001:db8:a::10/64").delegate("eth0", "2001:db8:1::/56", 1).
@@ -218,4 +227,19 @@ func TestDelegatedRemembersTheFall(t *testing.T) {
 			t.Errorf("look %d after it came back: %s", look+1, delegations(v))
 		}
 	}
+}
+
+// sorting adds a rule of somebody else's, behind our block and before main.
+func (h *host) sorting(r rpdb.Rule) *host {
+	r.Family, r.Priority, r.Action, r.Table = rpdb.IPv6, 30000, rpdb.ActLookup, 200
+	h.snap.Rules = append(h.snap.Rules, r)
+	return h
+}
+
+// lengthOfMemory gives what is remembered a prefix length.
+func (h *host) lengthOfMemory(bits int) *host {
+	for i := range h.Held {
+		h.Held[i].Bits = bits
+	}
+	return h
 }

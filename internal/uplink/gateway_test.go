@@ -69,3 +69,15 @@ func TestOwnLinkLocalGateway(t *testing.T) {
 		t.Errorf("(-want +got):\n%s", d)
 	}
 }
+
+// TestAdvertisedDefault: anybody on a link can advertise ::/0 as an on-link prefix, and the kernel makes a default route of it.
+// That is no gateway; on a point-to-point link it could be.
+func TestAdvertisedDefault(t *testing.T) {
+	for _, pointToPoint := range []bool{false, true} {
+		h := newHost().link(rpdb.Link{Name: "wan0", PointToPoint: pointToPoint}).addr("wan0", "2001:db8::10/64").
+			route("wan0", "::/0", func(r *rpdb.Route) { r.Protocol, r.Metric = rpdb.ProtoKernel, 256 })
+		if n := len(uplink.Derive(h.Input).Uplinks); (n == 1) != pointToPoint {
+			t.Errorf("point-to-point %v: %d uplinks", pointToPoint, n)
+		}
+	}
+}
